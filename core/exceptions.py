@@ -1,0 +1,134 @@
+"""Every error Mqueduct raises on purpose.
+
+::
+
+    MqueductError
+    ├── ConfigurationError        a setting is missing or wrong
+    ├── RoutingError              a route cannot work; found at start-up
+    │   ├── PatternError          the topic pattern is illegal
+    │   ├── BindingError          the action asks for what its route cannot supply
+    │   ├── DuplicateRouteName    two routes share a name
+    │   └── RouteFileError        a file in routes/ cannot be used
+    ├── PayloadError              a message's payload cannot be used
+    │   ├── UndecodablePayload    it is not what the route expects to decode (JSON, UTF-8)
+    │   └── InvalidPayload        it decodes, but does not fit the declared type
+    ├── BrokerError               the MQTT side
+    │   ├── BrokerUnavailable     not reachable now; trying again may help
+    │   ├── BrokerRefused         refused for good: credentials, rights, client id
+    │   └── PublishError          a message could not be published
+    └── DatabaseError             the SQL side
+        ├── DatabaseNotConfigured Model is used before Model.configure()
+        ├── DatabaseUnavailable   infrastructure: not reachable, overloaded, shutting down
+        ├── SchemaError           a table or column is missing in the database
+        ├── UnknownField          a name that the model does not have
+        └── InvalidValue          a value the column refuses
+            └── UniqueViolation   another row already has this key
+"""
+
+__all__ = [
+    "BindingError",
+    "BrokerError",
+    "BrokerRefused",
+    "BrokerUnavailable",
+    "ConfigurationError",
+    "DatabaseError",
+    "DatabaseNotConfigured",
+    "DatabaseUnavailable",
+    "DuplicateRouteName",
+    "InvalidPayload",
+    "InvalidValue",
+    "MqueductError",
+    "PatternError",
+    "PayloadError",
+    "PublishError",
+    "RouteFileError",
+    "RoutingError",
+    "SchemaError",
+    "UndecodablePayload",
+    "UniqueViolation",
+    "UnknownField",
+]
+
+
+class MqueductError(Exception):
+    """The root of all errors that Mqueduct raises on purpose."""
+
+
+class ConfigurationError(MqueductError):
+    """A setting is missing or wrong; the message lists every problem and its fix."""
+
+
+class RoutingError(MqueductError):
+    """A route cannot work; raised at start-up and naming file, pattern and fix."""
+
+
+class PatternError(RoutingError):
+    """A topic pattern is illegal."""
+
+
+class BindingError(RoutingError):
+    """An action asks for an argument that its route cannot supply."""
+
+
+class DuplicateRouteName(RoutingError):
+    """Two routes share one name."""
+
+
+class RouteFileError(RoutingError):
+    """A file in ``routes/`` fails to import or has no ``router``."""
+
+
+class PayloadError(MqueductError):
+    """A message's payload cannot be used; the message is rejected, the service goes on."""
+
+
+class UndecodablePayload(PayloadError):
+    """The payload is not in the format that its route decodes."""
+
+
+class InvalidPayload(PayloadError):
+    """The payload decodes, but does not fit the type its route declares."""
+
+
+class BrokerError(MqueductError):
+    """Something between Mqueduct and the MQTT broker went wrong."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker cannot be reached now, or the connection was lost; trying again may help."""
+
+
+class BrokerRefused(BrokerError):
+    """The broker refuses this client for good; trying again with the same settings cannot help."""
+
+
+class PublishError(BrokerError):
+    """A message could not be handed to the broker."""
+
+
+class DatabaseError(MqueductError):
+    """Something between Mqueduct and the database went wrong."""
+
+
+class DatabaseNotConfigured(DatabaseError):
+    """A model is used before a database was configured."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database cannot be reached or cannot serve now; the same work may succeed later."""
+
+
+class SchemaError(DatabaseError):
+    """The database lacks a table, a column or a right that the models expect."""
+
+
+class UnknownField(DatabaseError):
+    """A model was given a field that it does not have."""
+
+
+class InvalidValue(DatabaseError):
+    """A column or constraint refuses a value; the same row will never be accepted."""
+
+
+class UniqueViolation(InvalidValue):
+    """Another row already holds the same unique key."""

@@ -1,0 +1,61 @@
+"""What a connection to a broker needs to know."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["BrokerOptions", "Protocol", "TLSOptions", "Transport"]
+
+Protocol = Literal["5", "3.1.1"]
+Transport = Literal["tcp", "websockets"]
+
+
+@dataclass(frozen=True, slots=True)
+class TLSOptions:
+    """Files for an encrypted connection; the server's certificate and host name are always checked.
+
+    Attributes:
+        ca_file: Certificates to trust instead of the system's.
+        cert_file: This client's certificate, for mutual TLS.
+        key_file: The key of ``cert_file``.
+        key_password: The password of ``key_file``.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """Where the broker is and how this service presents itself.
+
+    Attributes:
+        host: Host name or address.
+        port: TCP port.
+        client_id: Names the session at the broker; must stay the same over restarts.
+        protocol: MQTT version.
+        username: Name to log in with.
+        password: Password to log in with.
+        keepalive: Seconds of silence after which the connection is probed.
+        session_expiry: Seconds for which the broker keeps the session of a service that is away.
+        transport: Plain TCP or WebSockets.
+        websocket_path: HTTP path for WebSockets.
+        tls: Encryption, or ``None`` for none.
+        status_topic: Topic for the retained birth message and last will, or ``None``.
+        receive_maximum: How many unacknowledged QoS 1 and 2 messages the broker may send.
+    """
+
+    host: str
+    port: int = 1883
+    client_id: str = "mqueduct"
+    protocol: Protocol = "5"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    keepalive: int = 15
+    session_expiry: int = 7 * 24 * 3600
+    transport: Transport = "tcp"
+    websocket_path: str = "/mqtt"
+    tls: TLSOptions | None = None
+    status_topic: str | None = None
+    receive_maximum: int = 500
