@@ -1,0 +1,146 @@
+"""The state of handling one message by one route."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from core.message import Message
+
+__all__ = ["Client", "Context"]
+
+T = TypeVar("T")
+
+
+class Client(Protocol):
+    """What a handler may do with the broker."""
+
+    async def publish(self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False) -> None:
+        """Publish a message; returns once the broker has taken it over (QoS 1 and 2).
+
+        Args:
+            topic: A topic name without wildcards.
+            payload: ``bytes`` and ``str`` as they are; everything else as JSON.
+            qos: 0, 1 or 2.
+            retain: Whether the broker keeps it for later subscribers.
+
+        Raises:
+            PublishError: The topic, the payload or the broker does not allow it.
+        """
+
+
+class Context(MutableMapping[str, Any]):
+    """One message on its way through one route.
+
+    Reads like a mapping with the keys ``message``, ``topic``, ``params``, ``payload`` and
+    ``client``; middleware may add keys of its own. The payload is decoded when it is first asked for.
+    """
+
+    __slots__ = ("_decode", "_loop", "_runs", "_values", "reached")
+
+    def __init__(
+        self,
+        message: Message,
+        params: dict[str, Any],
+        client: Client | None,
+        decode: Callable[[bytes], Any],
+    ) -> None:
+        self._values: dict[str, Any] = {
+            "message": message,
+            "topic": message.topic,
+            "params": params,
+            "client": client,
+        }
+        self._decode = decode
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runs: set[Future[Any]] = set()
+        #: Whether the pipeline got as far as the action.
+        self.reached = False
+
+    @property
+    def message(self) -> Message:
+        """The message as it came from the wire."""
+        return self._values["message"]  # type: ignore[no-any-return]
+
+    @property
+    def topic(self) -> str:
+        """The topic name."""
+        return self._values["topic"]  # type: ignore[no-any-return]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The route's parameters by name, converted."""
+        return self._values["params"]  # type: ignore[no-any-return]
+
+    @property
+    def client(self) -> Client:
+        """The connection to publish on."""
+        return self._values["client"]  # type: ignore[no-any-return]
+
+    @property
+    def payload(self) -> Any:
+        """The payload in the type that the route declares.
+
+        Raises:
+            UndecodablePayload: It is not in the expected format.
+            InvalidPayload: It does not fit the declared type.
+        """
+        return self["payload"]
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the event loop and wait for it; for ``def`` actions, which run in a thread.
+
+        Args:
+            coroutine: For example ``Model.create(...)``.
+
+        Returns:
+            What the coroutine returns; raises what it raises.
+
+        Raises:
+            RuntimeError: Called on the event loop itself, where ``await`` is the way.
+        """
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError("context.run() is for 'def' actions; in an 'async def' action, await the coroutine")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._runs.add(future)
+        try:
+            return future.result()
+        finally:
+            self._runs.discard(future)
+
+    def enter_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let ``run`` reach a loop; called just before a ``def`` action starts."""
+        self._loop = loop
+
+    def cancel_runs(self) -> None:
+        """Cancel what ``run`` waits for, so that a ``def`` action past its deadline can end."""
+        for future in list(self._runs):
+            future.cancel()
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self._values[key]
+        except KeyError:
+            if key != "payload":
+                raise
+        payload = self._values["payload"] = self._decode(self.message.payload)
+        return payload
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._values[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values.keys() | {"payload"})
+
+    def __len__(self) -> int:
+        return len(self._values.keys() | {"payload"})
+
+    def __contains__(self, key: object) -> bool:
+        return key == "payload" or key in self._values
+
+    def __repr__(self) -> str:
+        return f"<Context {self.topic!r} {self.params!r}>"

@@ -1,0 +1,48 @@
+"""Finding the route files."""
+
+import importlib
+from pathlib import Path
+
+from core.exceptions import RouteFileError
+from core.router import Router
+
+__all__ = ["discover"]
+
+
+def discover(folder: Path, package: str = "routes") -> Router:
+    """Import every route file of a folder in name order and join their routers.
+
+    Args:
+        folder: Holds ``*.py`` files, each with a ``router``; names beginning with ``_`` are left out.
+        package: The folder's import name.
+
+    Returns:
+        One router with the routes of all files.
+
+    Raises:
+        RouteFileError: There is no folder, no route file or no route, or a file has no ``router``.
+        RoutingError: A file declares an illegal route.
+        Exception: Whatever a route file raises on import.
+    """
+    files = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
+    if not files:
+        raise RouteFileError(f"{folder}: there is no route file; fix: add routes/<name>.py with 'router = Router()'")
+    root = Router()
+    for path in files:
+        root.include(_load(path, f"{package}.{path.stem}"))
+    if not root.routes:
+        raise RouteFileError(f"{folder}: no file declares a route; fix: call router.on(pattern, action) in one")
+    return root
+
+
+def _load(path: Path, name: str) -> Router:
+    if not path.stem.isidentifier():
+        raise RouteFileError(f"{path}: the name cannot be imported; fix: rename it with letters, digits and '_'")
+    # An error of the file itself is not translated: its own traceback is the best message.
+    module = importlib.import_module(name)
+    router = getattr(module, "router", None)
+    if not isinstance(router, Router):
+        raise RouteFileError(f"{path}: it has no 'router'; fix: write router = Router() and declare routes on it")
+    return router
+
+

@@ -1,0 +1,147 @@
+"""The route table: every route compiled once, found by topic name through a trie."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core import topics
+from core.context import Client, Context
+from core.exceptions import BindingError, DuplicateRouteName
+from core.message import Message
+from core.middleware import Handler, Middleware, fold
+from core.routing.binder import Binder, BoundAction
+from core.routing.route import Route
+from core.trie import FilterTrie
+
+__all__ = ["CompiledRoute", "RouteMatch", "RouteTable"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledRoute:
+    """A route with its pipeline folded and its action bound.
+
+    Attributes:
+        position: Its place among all routes, which is the order in which matches run.
+        route: The declaration.
+        pipeline: Global, group and route middleware around the action.
+        action: The bound action.
+        middleware: All middleware, outermost first.
+    """
+
+    position: int
+    route: Route
+    pipeline: Handler
+    action: BoundAction
+    middleware: tuple[Middleware, ...]
+
+    def reply_topic(self, params: dict[str, Any]) -> str | None:
+        """Where the route's answer goes; parameters fill the placeholders of ``reply=``."""
+        return None if self.route.reply is None else self.route.reply.format_map(params)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """A route that matches a topic, with the parameters read from it."""
+
+    compiled: CompiledRoute
+    params: dict[str, Any]
+
+    @property
+    def route(self) -> Route:
+        """The declaration."""
+        return self.compiled.route
+
+    def context(self, message: Message, client: Client | None) -> Context:
+        """Begin the handling of a message by this route."""
+        return Context(message, self.params, client, self.compiled.action.decode)
+
+
+class RouteTable:
+    """All routes of a service, ready to match.
+
+    Args:
+        routes: The declarations, in the order in which they run.
+        middleware: Global middleware, around every route.
+
+    Raises:
+        RoutingError: A route cannot work; the message names file, pattern and fix.
+    """
+
+    def __init__(self, routes: Iterable[Route], middleware: Sequence[Middleware] = ()) -> None:
+        binder = Binder()
+        self.routes: list[CompiledRoute] = []
+        self._trie: FilterTrie[CompiledRoute] = FilterTrie()
+        names: dict[str, Route] = {}
+        for position, route in enumerate(routes):
+            _check_name(route, names)
+            _check_options(route)
+            action = binder.bind(route)
+            around = (*middleware, *route.middleware)
+            compiled = CompiledRoute(position, route, fold(around, action.handler), action, around)
+            self.routes.append(compiled)
+            self._trie.insert(route.pattern.filter, compiled)
+
+    def match(self, topic: str) -> list[RouteMatch]:
+        """Find every route that matches a topic name, in the order of declaration.
+
+        The cost depends on the topic's levels, not on the number of routes.
+        """
+        levels = self._trie.split(topic)
+        found = self._trie.match(levels)
+        if len(found) > 1:
+            found.sort(key=_position)
+        matches = []
+        for compiled in found:
+            params = compiled.route.pattern.extract(levels)
+            if params is not None:
+                matches.append(RouteMatch(compiled, params))
+        return matches
+
+    @property
+    def subscriptions(self) -> dict[str, int]:
+        """The topic filters of all routes, each with the highest QoS that a route asks for."""
+        wanted: dict[str, int] = {}
+        for compiled in self.routes:
+            topic_filter = compiled.route.pattern.filter
+            wanted[topic_filter] = max(wanted.get(topic_filter, 0), compiled.route.qos)
+        return wanted
+
+
+def _position(compiled: CompiledRoute) -> int:
+    return compiled.position
+
+
+def _check_name(route: Route, names: dict[str, Route]) -> None:
+    if route.name is None:
+        return
+    other = names.setdefault(route.name, route)
+    if other is not route:
+        raise DuplicateRouteName(
+            f"{route.describe()}: the name {route.name!r} is taken by {other.describe()}; fix: rename one of them"
+        )
+
+
+def _check_options(route: Route) -> None:
+    types = route.pattern.types
+    if route.order_by is not None and route.order_by not in types:
+        known = ", ".join(types) or "none"
+        raise BindingError(
+            f"{route.describe()}: order_by={route.order_by!r} is no parameter of the pattern (it has: {known}); "
+            f"fix: put {{{route.order_by}}} in the pattern"
+        )
+    if route.reply is not None:
+        _check_reply(route, types)
+
+
+def _check_reply(route: Route, types: dict[str, type]) -> None:
+    assert route.reply is not None
+    try:
+        sample = route.reply.format_map(dict.fromkeys(types, "x"))
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        known = ", ".join(types) or "none"
+        raise BindingError(
+            f"{route.describe()}: reply={route.reply!r} names a parameter that the pattern lacks ({error}; it has: "
+            f"{known}); fix: use only the pattern's parameters"
+        ) from error
+    if (problem := topics.name_problem(sample)) is not None:
+        raise BindingError(f"{route.describe()}: reply={route.reply!r}: {problem}; fix: give a topic to publish to")

@@ -1,0 +1,124 @@
+"""A trie of topic filters: what matches a topic, at a cost that does not depend on how many there are."""
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["FilterTrie"]
+
+T = TypeVar("T")
+
+
+class _Node(Generic[T]):
+    """One level of the trie: ``here`` ends at it, ``below`` are filters whose next level is ``#``."""
+
+    __slots__ = ("below", "here", "literals", "wildcard")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node[T]] = {}
+        self.wildcard: _Node[T] | None = None
+        self.here: list[T] = []
+        self.below: list[T] = []
+
+    def children(self) -> Iterator["_Node[T]"]:
+        yield from self.literals.values()
+        if self.wildcard is not None:
+            yield self.wildcard
+
+
+class FilterTrie(Generic[T]):
+    """Values filed under topic filters and found by topic name."""
+
+    def __init__(self) -> None:
+        self._root: _Node[T] = _Node()
+        self._depth = 0
+
+    def insert(self, topic_filter: str, value: T) -> None:
+        """File a value.
+
+        Args:
+            topic_filter: A legal filter; several values may share one.
+            value: What ``match`` returns.
+        """
+        levels = topic_filter.split("/")
+        below = levels[-1] == "#"
+        if below:
+            del levels[-1]
+        node = self._root
+        for level in levels:
+            node = self._descend(node, level)
+        (node.below if below else node.here).append(value)
+        self._depth = max(self._depth, len(levels))
+
+    @staticmethod
+    def _descend(node: _Node[T], level: str) -> _Node[T]:
+        if level != "+":
+            return node.literals.setdefault(level, _Node())
+        if node.wildcard is None:
+            node.wildcard = _Node()
+        return node.wildcard
+
+    def split(self, topic: str) -> list[str]:
+        """Split a topic into as many levels as any filter can look at; the last item keeps the rest."""
+        return topic.split("/", self._depth)
+
+    def match(self, levels: list[str]) -> list[T]:
+        """Find what is filed under every filter that matches a topic.
+
+        Args:
+            levels: The topic name as ``split`` returns it.
+
+        Returns:
+            The values, in no particular order. Wildcards at the first level leave topics that
+            begin with ``$`` alone (MQTT 5 section 4.7.2).
+        """
+        found: list[T] = []
+        nodes = [self._root]
+        wildcards = not levels[0].startswith("$")
+        for level in levels:
+            reached: list[_Node[T]] = []
+            for node in nodes:
+                if (child := node.literals.get(level)) is not None:
+                    reached.append(child)
+                if wildcards:
+                    found += node.below
+                    if node.wildcard is not None:
+                        reached.append(node.wildcard)
+            if not reached:
+                return found
+            nodes = reached
+            wildcards = True
+        for node in nodes:
+            found += node.here
+            found += node.below
+        return found
+
+    def covering(self, topic_filter: str) -> list[T]:
+        """Find what is filed under filters that match every topic which the given one matches.
+
+        Args:
+            topic_filter: A legal filter; values filed under itself are found too.
+        """
+        levels = topic_filter.split("/")
+        found: list[T] = []
+        nodes = [self._root]
+        # A filter that begins with a wildcard says nothing of "$..." topics.
+        wildcards = not levels[0].startswith("$")
+        for level in levels:
+            if wildcards:
+                for node in nodes:
+                    found += node.below
+            if level == "#":
+                return found
+            nodes = [child for node in nodes for child in self._broader(node, level, wildcards)]
+            wildcards = True
+        for node in nodes:
+            found += node.here
+            found += node.below
+        return found
+
+    @staticmethod
+    def _broader(node: _Node[T], level: str, wildcards: bool) -> Iterator[_Node[T]]:
+        if level != "+" and (child := node.literals.get(level)) is not None:
+            yield child
+        if wildcards and node.wildcard is not None:
+            yield node.wildcard
