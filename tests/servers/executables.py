@@ -1,0 +1,40 @@
+"""Find the servers' executables, also where a distribution keeps them off the PATH."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+_SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin", "/opt/homebrew/sbin")
+
+
+class ServerMissing(RuntimeError):
+    """An executable that a private server needs is not installed."""
+
+
+def find(name: str) -> str:
+    """Return the path of an executable; raise `ServerMissing`, which says how to get it."""
+    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_folders()]))
+    if path is None:
+        raise ServerMissing(f"{name} is not installed; `make servers` installs it on Debian and Ubuntu")
+    return path
+
+
+def missing(names: Iterable[str]) -> str | None:
+    """Return why a server of these executables cannot run here, or None when it can."""
+    try:
+        for name in names:
+            find(name)
+    except ServerMissing as reason:
+        return str(reason)
+    return None
+
+
+def _folders() -> list[str]:
+    """Debian keeps PostgreSQL's own programs per version, the newest is wanted."""
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    return [*_SYSTEM_FOLDERS, *map(str, sorted(versions, key=_version, reverse=True))]
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in folder.parent.name.split(".") if part.isdigit())

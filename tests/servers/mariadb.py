@@ -1,0 +1,81 @@
+"""A private MariaDB server."""
+
+import os
+import socket
+
+from tests.servers import executables
+from tests.servers.database_server import PASSWORD, USER, DatabaseServer
+
+_FAST = (
+    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-method=nosync",
+    "--skip-innodb-doublewrite",
+    "--sync-frm=0",
+)
+_PROTOCOL_VERSION = 10
+
+
+class MariaDB(DatabaseServer):
+    """A server with one all-powerful account; strict SQL mode and utf8mb4, as today's defaults are."""
+
+    needs = ("mariadbd", "mariadb-install-db", "mariadb")
+    administrative_database = "mysql"
+
+    def database_url(self, name: str) -> str:
+        return f"mysql+aiomysql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+    def create_database(self, name: str) -> str:
+        self.sql(f"create database `{name}` character set utf8mb4")
+        return self.database_url(name)
+
+    def drop_database(self, name: str) -> None:
+        # A forgotten transaction would block the drop for as long as its connection lives.
+        for (connection,) in self.sql(f"select id from information_schema.processlist where db = '{name}'"):
+            self.sql(f"kill connection if exists {connection}")
+        self.sql(f"drop database if exists `{name}`")
+
+    def sql(self, statement: str, database: str | None = None) -> list[list[str]]:
+        return self._ask(
+            [
+                *(executables.find("mariadb"), "--no-defaults", "--batch", "--skip-column-names"),
+                *("--protocol=tcp", "--host=127.0.0.1", f"--port={self.port}", f"--user={USER}"),
+                *(f"--database={database or self.administrative_database}", f"--execute={statement}"),
+            ],
+            {**os.environ, "MYSQL_PWD": PASSWORD},
+        )
+
+    def _prepare(self) -> None:
+        self._run(
+            [
+                *(executables.find("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder / 'data'}"),
+                *("--auth-root-authentication-method=normal", "--skip-test-db"),
+            ]
+        )
+        self._write(
+            "accounts.sql",
+            f"create or replace user '{USER}'@'%' identified by '{PASSWORD}';\n"
+            f"grant all privileges on *.* to '{USER}'@'%' with grant option;\n",
+        )
+
+    def _command(self) -> list[str]:
+        return [
+            executables.find("mariadbd"),
+            "--no-defaults",
+            f"--datadir={self.folder / 'data'}",
+            f"--init-file={self.folder / 'accounts.sql'}",
+            "--bind-address=127.0.0.1",
+            f"--port={self.port}",
+            "--socket=mariadb.sock",  # relative: a long TMPDIR must not exceed the limit of a socket's path
+            "--pid-file=mariadb.pid",
+            "--character-set-server=utf8mb4",
+            "--skip-name-resolve",
+            "--max-connections=200",
+            "--max-connect-errors=1000000000",  # the probe below counts as an error, and so does each cut connection
+            "--innodb-buffer-pool-size=64M",
+            *(() if self._durable else _FAST),
+        ]
+
+    def _answers(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            greeting = connection.recv(5)  # 4 bytes of frame, then the protocol version or 255 for an error
+        return len(greeting) == 5 and greeting[4] == _PROTOCOL_VERSION
