@@ -1,0 +1,70 @@
+"""Points in time: whatever a device sends as a time becomes one aware UTC datetime."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["now", "to_instant"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# A number is read by its size: 1e11 seconds are the year 5138, 1e11 milliseconds are 1973.
+_UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1_000))
+
+
+def now() -> datetime:
+    """The present time."""
+    return datetime.now(UTC)
+
+
+def to_instant(value: object) -> datetime:
+    """Convert a time to an aware datetime in UTC.
+
+    Args:
+        value: A datetime (naive means UTC), ISO 8601 text (no zone means UTC), or a number: seconds
+            since 1970, or milliseconds, microseconds or nanoseconds where it is too large for seconds.
+            Text that holds a number is read as the number.
+
+    Raises:
+        ValueError: It is no time, or outside the years 1 to 9999.
+    """
+    if isinstance(value, datetime):
+        return _in_utc(value)
+    if isinstance(value, str):
+        return _from_text(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _from_number(value)
+    raise ValueError(f"{value!r:.60} is no time; give seconds or milliseconds since 1970, or ISO 8601 text")
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{value.isoformat()} is outside the years 1 to 9999") from error
+
+
+def _from_text(text: str) -> datetime:
+    try:
+        return _in_utc(datetime.fromisoformat(text.strip()))
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r:.60} is no time; give ISO 8601 text, as 2026-01-31T12:00:00Z") from error
+    return _from_number(number)
+
+
+def _from_number(number: float) -> datetime:
+    try:
+        finite = math.isfinite(number)
+        divisor = next((unit for limit, unit in _UNITS if abs(number) >= limit), 1)
+        # Whole numbers are split, not divided: a float has too few digits for nanoseconds.
+        whole, part = divmod(number, divisor)
+        if not finite:
+            raise ValueError(f"{number!r} is no time")
+        return _EPOCH + timedelta(seconds=int(whole), microseconds=round(part * 1_000_000 / divisor))
+    except OverflowError as error:
+        raise ValueError("the number is outside the years 1 to 9999") from error
