@@ -116,6 +116,53 @@ class FilterTrie(Generic[T]):
             found += node.below
         return found
 
+    def overlapping(self, topic_filter: str) -> Iterator[T]:
+        """Find what is filed under filters that share at least one topic with the given one.
+
+        Args:
+            topic_filter: A legal filter; values filed under itself are found too.
+        """
+        levels = topic_filter.split("/")
+        nodes = [self._root]
+        for position, level in enumerate(levels):
+            # A wildcard at the first level and a "$..." level have no topic in common.
+            dollar = position == 0 and level.startswith("$")
+            if not dollar:
+                for node in nodes:
+                    yield from node.below
+            if level == "#":
+                yield from self._subtree(nodes, spare_dollar=position == 0)
+                return
+            nodes = [child for node in nodes for child in self._sharing(node, level, position == 0)]
+        for node in nodes:
+            yield from node.here
+            yield from node.below
+
+    @staticmethod
+    def _sharing(node: _Node[T], level: str, first: bool) -> Iterator[_Node[T]]:
+        if level == "+":
+            for text, child in node.literals.items():
+                if not (first and text.startswith("$")):
+                    yield child
+        elif (child := node.literals.get(level)) is not None:  # type: ignore[assignment]
+            yield child
+        if node.wildcard is not None and not (first and level.startswith("$")):
+            yield node.wildcard
+
+    @staticmethod
+    def _subtree(nodes: list[_Node[T]], *, spare_dollar: bool) -> Iterator[T]:
+        """Everything at and below nodes whose own ``below`` was found already."""
+        pending: list[_Node[T]] = []
+        for node in nodes:
+            yield from node.here
+            pending += [c for text, c in node.literals.items() if not (spare_dollar and text.startswith("$"))]
+            pending += [node.wildcard] if node.wildcard is not None else []
+        while pending:
+            node = pending.pop()
+            yield from node.here
+            yield from node.below
+            pending += node.children()
+
     @staticmethod
     def _broader(node: _Node[T], level: str, wildcards: bool) -> Iterator[_Node[T]]:
         if level != "+" and (child := node.literals.get(level)) is not None:
