@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 # Reads one line per change: what to kill once the pipe closes, which it does however the test run ends.
+# (`-s KILL`: with `-KILL`, some shells refuse the `--` that a process group needs.)
 _WATCHER = """
 while read -r line; do targets=$line; done
-for target in $targets; do kill -KILL -- "$target" 2>/dev/null; done
+for target in $targets; do kill -s KILL -- "$target" 2>/dev/null; done
 rm -rf -- "$1"
 """
 

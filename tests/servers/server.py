@@ -132,6 +132,7 @@ class Server(abc.ABC):
         self._leash.hold([-self.pid, *(process.pid for process in family)])
         for process in family:
             _signal(process, signal.SIGSTOP)
+        _wait_until(lambda: all(_suspended(process) for process in family))
 
     def thaw(self) -> None:
         """Let a frozen server go on; harmless when it is not frozen."""
@@ -258,11 +259,18 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
+def _suspended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE))
+    except psutil.NoSuchProcess:
+        return True
+
+
 def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _STOP_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise ServerFailed("killed processes are still there")
+            raise ServerFailed("the server's processes do not take their signals")
         time.sleep(_POLL_SECONDS)
 
 
