@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -36,7 +37,7 @@ class Context(MutableMapping[str, Any]):
     ``client``; middleware may add keys of its own. The payload is decoded when it is first asked for.
     """
 
-    __slots__ = ("_decode", "_loop", "_runs", "_values", "reached")
+    __slots__ = ("_cancelled", "_decode", "_loop", "_runs", "_values", "reached")
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class Context(MutableMapping[str, Any]):
         self._decode = decode
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runs: set[Future[Any]] = set()
+        self._cancelled = False
         #: Whether the pipeline got as far as the action.
         self.reached = False
 
@@ -98,14 +100,23 @@ class Context(MutableMapping[str, Any]):
 
         Raises:
             RuntimeError: Called on the event loop itself, where ``await`` is the way.
+            asyncio.CancelledError: The message's time is up; let it pass.
         """
-        if self._loop is None:
+        if self._loop is None or _on_event_loop():
             coroutine.close()
-            raise RuntimeError("context.run() is for 'def' actions; in an 'async def' action, await the coroutine")
+            raise RuntimeError(
+                "context.run() is for 'def' actions, which run in a thread; async code awaits the coroutine"
+            )
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         self._runs.add(future)
+        # Looked at after the future is filed: whichever way the two threads interleave, it is cancelled.
+        if self._cancelled:
+            future.cancel()
         try:
             return future.result()
+        except FutureCancelled:
+            # Unlike this one, asyncio's passes through 'except Exception'.
+            raise asyncio.CancelledError from None
         finally:
             self._runs.discard(future)
 
@@ -114,7 +125,8 @@ class Context(MutableMapping[str, Any]):
         self._loop = loop
 
     def cancel_runs(self) -> None:
-        """Cancel what ``run`` waits for, so that a ``def`` action past its deadline can end."""
+        """Cancel what ``run`` waits for, now and later, so that a late ``def`` action can end."""
+        self._cancelled = True
         for future in list(self._runs):
             future.cancel()
 
@@ -134,13 +146,30 @@ class Context(MutableMapping[str, Any]):
         del self._values[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values.keys() | {"payload"})
+        yield from self._values
+        if "payload" not in self._values:
+            yield "payload"
 
     def __len__(self) -> int:
-        return len(self._values.keys() | {"payload"})
+        return len(self._values) + ("payload" not in self._values)
 
     def __contains__(self, key: object) -> bool:
         return key == "payload" or key in self._values
 
+    # Without these two, comparing contexts would decode and compare their payloads.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
     def __repr__(self) -> str:
         return f"<Context {self.topic!r} {self.params!r}>"
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

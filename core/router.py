@@ -1,7 +1,6 @@
 """Routers: where routes are declared."""
 
 import dataclasses
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Any, TypeVar
 
 from core import topics
 from core.exceptions import PatternError, RoutingError
-from core.middleware import Middleware
+from core.middleware import Middleware, checked
 from core.routing.pattern import Pattern, parse
 from core.routing.route import Action, Ordered, Route, Source
 
@@ -28,7 +27,7 @@ class Router:
 
     def __init__(self, prefix: str = "", middleware: Sequence[Middleware] = ()) -> None:
         self._prefix = prefix
-        self._middleware = tuple(middleware)
+        self._middleware = checked(middleware, f"{_calling_line()}: router {prefix!r}")
         self._routes: list[Route] = []
 
     @property
@@ -73,7 +72,7 @@ class Router:
             pattern,
             action,
             qos=qos,
-            middleware=tuple(middleware),
+            middleware=middleware,
             ordered=ordered,
             order_by=order_by,
             payload=payload,
@@ -100,75 +99,72 @@ class Router:
             prefix: Levels put before every pattern of the group.
             middleware: Steps around every action of the group.
         """
-        source = _calling_line(depth=3)
-        group = Router(topics.join(self._prefix, prefix), (*self._middleware, *_checked(source, prefix, middleware)))
+        around = checked(middleware, f"{_calling_line()}: group {prefix!r}")
+        group = Router(topics.join(self._prefix, prefix), (*self._middleware, *around))
         group._routes = self._routes
         yield group
 
     def include(self, router: "Router", prefix: str = "") -> None:
-        """Add the routes that another router has now.
+        """Add the routes that another router has now; what it declares later stays out.
 
         Args:
             router: The other router.
             prefix: Levels put before its patterns.
+
+        Raises:
+            RoutingError: It is this router itself, or a pattern is illegal behind the prefix.
         """
+        source = _calling_line()
+        if router._routes is self._routes:
+            raise RoutingError(f"{source}: a router includes itself; fix: include another router")
         for route in router.routes:
             pattern = topics.join(self._prefix, topics.join(prefix, route.pattern.text))
             self._routes.append(
                 dataclasses.replace(
                     route,
-                    pattern=_parse(route.source, pattern),
+                    pattern=_parse(f"{route.source} (included at {source})", pattern),
                     middleware=(*self._middleware, *route.middleware),
                 )
             )
 
     def _add(self, source: Source, pattern: str, action: Action, **options: Any) -> None:
+        if not isinstance(pattern, str):
+            raise PatternError(f"{source}: route {pattern!r}: this is no text; fix: give the pattern first")
         pattern = topics.join(self._prefix, pattern)
-        parsed = _parse(source, pattern)
-        options["middleware"] = (*self._middleware, *_checked(source, pattern, options.get("middleware", ())))
+        parsed = _parse(str(source), pattern)
+        around = checked(options.pop("middleware", ()), f"{source}: route {pattern!r}")
         try:
-            route = Route(parsed, action, source, **options)
+            route = Route(parsed, action, source, middleware=(*self._middleware, *around), **options)
         except TypeError as error:
-            raise RoutingError(f"{source}: route {pattern!r}: {error}; fix: use the options of Router.on") from error
-        _check_options(route)
+            advice = "fix: use the options of Router.on"
+            raise RoutingError(f"{source}: route {pattern!r}: {error}; {advice}") from error
+        if (problem := _problem(route)) is not None:
+            raise RoutingError(f"{route.describe()}: {problem}")
         self._routes.append(route)
 
 
-def _parse(source: Source, pattern: str) -> Pattern:
+def _parse(place: str, pattern: str) -> Pattern:
     try:
         return parse(pattern)
     except PatternError as error:
-        raise PatternError(f"{source}: route {pattern!r}: {error}") from None
+        raise PatternError(f"{place}: route {pattern!r}: {error}") from None
 
 
-def _checked(source: Source, pattern: str, middleware: Sequence[Middleware]) -> tuple[Middleware, ...]:
-    for step in middleware:
-        if isinstance(step, type):
-            raise RoutingError(
-                f"{source}: route {pattern!r}: middleware {step.__name__} is a class; fix: write {step.__name__}()"
-            )
-        if not inspect.iscoroutinefunction(getattr(step, "handle", None)):
-            raise RoutingError(
-                f"{source}: route {pattern!r}: {step!r} is no middleware; "
-                "fix: give it 'async def handle(self, context, next_handler)'"
-            )
-    return tuple(middleware)
-
-
-def _check_options(route: Route) -> None:
-    def refuse(problem: str) -> RoutingError:
-        return RoutingError(f"{route.describe()}: {problem}")
-
-    if not callable(route.action):
-        raise refuse(f"{route.action!r} cannot be called; fix: give Controller.method or a function")
-    if route.qos not in (0, 1, 2):
-        raise refuse(f"qos={route.qos!r} is no QoS; fix: 0, 1 or 2")
+def _problem(route: Route) -> str | None:
+    if route.qos not in (0, 1, 2) or isinstance(route.qos, bool):
+        return f"qos={route.qos!r} is no QoS; fix: 0, 1 or 2"
     if route.ordered not in (True, False, "strict"):
-        raise refuse(f"ordered={route.ordered!r} is unknown; fix: True, False or 'strict'")
-    if route.timeout is not None and not route.timeout > 0:
-        raise refuse(f"timeout={route.timeout!r} is no time; fix: seconds above 0")
+        return f"ordered={route.ordered!r} is unknown; fix: True, False or 'strict'"
+    if route.order_by is not None and route.ordered is False:
+        return f"order_by={route.order_by!r} contradicts ordered=False; fix: leave one of them out"
+    if route.timeout is not None and not (isinstance(route.timeout, (int, float)) and route.timeout > 0):
+        return f"timeout={route.timeout!r} is no time; fix: seconds above 0"
+    return None
 
 
-def _calling_line(depth: int = 2) -> Source:
-    frame = sys._getframe(depth)
+def _calling_line() -> Source:
+    """Where user code called this module, also through ``with``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__") in (__name__, "contextlib"):
+        frame = frame.f_back
     return Source(frame.f_code.co_filename, frame.f_lineno)

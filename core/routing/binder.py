@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +9,14 @@ from core.context import Context
 from core.controller import Controller, ControllerAction
 from core.exceptions import BindingError
 from core.middleware import Handler
+from core.routing import action
 from core.routing.payload import decoder_for
 from core.routing.route import Route
 
 __all__ = ["Binder", "BoundAction"]
 
 Source = Callable[[Context], Any]
+Parameters = dict[str, inspect.Parameter]
 
 _SOURCES: dict[str, Source] = {
     "context": lambda context: context,
@@ -55,112 +56,119 @@ class Binder:
                 controller cannot be made; the message names file, pattern and fix.
         """
         function = self._callable(route)
-        parameters, hints = _signature(route, function)
-        positional, keywords = self._plan(route, parameters, hints)
-        call = _caller(function, positional, keywords)
-        needs_payload = any(name in ("payload", "context") for name in parameters)
-        decode = self._decoder(route, hints.get("payload"))
-        return BoundAction(_endpoint(function, call, needs_payload), decode)
+        if (problem := action.problem(function)) is not None:
+            raise BindingError(f"{route.describe()}: {route.action_name} is no action: {problem}")
+        parameters = dict(inspect.signature(function).parameters)
+        declared = _declared_types(route, function)
+        call = _caller(function, *_plan(route, parameters, declared))
+        reads_payload = route.payload is not None or not parameters.keys().isdisjoint(("payload", "context"))
+        decode = _decoder(route, declared.get("payload"))
+        return BoundAction(_endpoint(call, action.runs_on_loop(function), reads_payload), decode)
 
     def _callable(self, route: Route) -> Callable[..., Any]:
-        action = route.action
-        if not isinstance(action, ControllerAction):
-            return action
-        controller = self._controllers.get(action.controller)
-        if controller is None:
-            controller = self._controllers[action.controller] = _instantiate(route, action.controller)
-        return typing.cast("Callable[..., Any]", action.function.__get__(controller))
-
-    def _plan(
-        self, route: Route, parameters: dict[str, inspect.Parameter], hints: dict[str, Any]
-    ) -> tuple[list[Source], list[tuple[str, Source]]]:
-        types = route.pattern.types
-        positional: list[Source] = []
-        keywords: list[tuple[str, Source]] = []
-        for name, parameter in parameters.items():
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                continue
-            if parameter.kind is parameter.VAR_KEYWORD:
-                keywords += [(extra, _param(extra)) for extra in types if extra not in parameters]
-                continue
-            source = _SOURCES.get(name)
-            if source is None and name in types:
-                _check_type(route, name, hints.get(name), types[name])
-                source = _param(name)
-            if source is None:
-                if parameter.default is parameter.empty:
-                    raise _unknown(route, name, types)
-                continue
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                positional.append(source)
-            else:
-                keywords.append((name, source))
-        return positional, keywords
-
-    def _decoder(self, route: Route, annotation: Any) -> Callable[[bytes], Any]:
-        declared = route.payload if route.payload is not None else annotation
-        try:
-            return decoder_for(declared)
-        except TypeError as error:
-            raise BindingError(
-                f"{route.describe()}: the payload type {declared!r} of {route.action_name} cannot be read from JSON: "
-                f"{error}; fix: use a msgspec.Struct, dataclass, TypedDict, pydantic model, bytes or str"
-            ) from error
+        if not isinstance(route.action, ControllerAction):
+            return route.action
+        kind = route.action.controller
+        if kind not in self._controllers:
+            self._controllers[kind] = _instantiate(route, kind)
+        return route.action.bind(self._controllers[kind])
 
 
 def _instantiate(route: Route, controller: type[Controller]) -> Controller:
     try:
         return controller()
-    except TypeError as error:
+    except Exception as error:
         raise BindingError(
-            f"{route.describe()}: {controller.__name__}() failed: {error}; "
-            "fix: controllers are made once, without arguments"
+            f"{route.describe()}: {controller.__name__}() failed: {type(error).__name__}: {error}; "
+            "fix: controllers are made once, at start-up, without arguments"
         ) from error
 
 
-def _signature(
-    route: Route, function: Callable[..., Any]
-) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+def _declared_types(route: Route, function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        parameters = dict(inspect.signature(function).parameters)
-    except (TypeError, ValueError) as error:
-        raise BindingError(
-            f"{route.describe()}: {function!r} is no action: {error}; fix: give a function or Controller.method"
-        ) from error
-    try:
-        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-    except NameError as error:
+        return action.declared_types(function, ["payload", *route.pattern.types])
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise BindingError(
             f"{route.describe()}: an annotation of {route.action_name} cannot be resolved: {error}; "
-            "fix: import that name where the action is defined, not only under TYPE_CHECKING"
+            "fix: define that name in the module of the action, not in a function or only under TYPE_CHECKING"
         ) from error
-    except TypeError:
-        # A callable object without annotations of its own, such as functools.partial.
-        hints = {}
-    return parameters, hints
 
 
-def _check_type(route: Route, name: str, hint: Any, given: type) -> None:
-    kinds = {int: "int", float: "float", str: "str"}
-    if hint not in kinds or hint is given or (hint is float and given is int):
+def _plan(
+    route: Route, parameters: Parameters, declared: dict[str, Any]
+) -> tuple[list[Source], list[tuple[str, Source]]]:
+    """Decide where each argument comes from: those passed by position, those passed by name."""
+    positional: list[Source] = []
+    keywords: list[tuple[str, Source]] = []
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            keywords += [(extra, _param(extra)) for extra in route.pattern.types if extra not in parameters]
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            # A default must be passed too, or what follows would take its place.
+            positional.append(_source(route, parameter, declared) or _constant(parameter.default))
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            source = _source(route, parameter, declared)
+            if source is not None:
+                keywords.append((name, source))
+    return positional, keywords
+
+
+def _source(route: Route, parameter: inspect.Parameter, declared: dict[str, Any]) -> Source | None:
+    name, types = parameter.name, route.pattern.types
+    if name in _SOURCES:
+        return _SOURCES[name]
+    if name in types:
+        _check_type(route, name, declared.get(name, Any), types[name])
+        return _param(name)
+    if parameter.default is parameter.empty:
+        raise _unknown(route, name)
+    return None
+
+
+def _check_type(route: Route, name: str, declared: Any, given: type) -> None:
+    if action.fits(given, declared):
         return
+    spelling = action.converter_name(declared)
+    fix = f"write {{{name}:{spelling}}} in the pattern" if spelling else f"annotate it as {given.__name__}"
     raise BindingError(
-        f"{route.describe()}: {route.action_name} wants {name}: {kinds[hint]}, but the pattern gives "
-        f"{given.__name__}; fix: write {{{name}:{kinds[hint]}}} in the pattern"
+        f"{route.describe()}: {route.action_name} wants {name}: {getattr(declared, '__name__', declared)}, "
+        f"but the pattern gives {given.__name__}; fix: {fix}"
     )
 
 
-def _unknown(route: Route, name: str, types: dict[str, type]) -> BindingError:
+def _unknown(route: Route, name: str) -> BindingError:
     if name in ("self", "cls"):
-        fix = "let its class derive from core.controller.Controller"
+        fix = (
+            "name a public method through its class, as SensorController.store, "
+            "and let the class derive from core.controller.Controller"
+        )
     else:
-        supplied = ", ".join([*types, *_SOURCES])
+        supplied = ", ".join([*route.pattern.types, *_SOURCES])
         fix = f"put {{{name}}} in the pattern, give the argument a default, or use one of: {supplied}"
-    return BindingError(f"{route.describe()}: {route.action_name} asks for {name!r}, which the route cannot supply; fix: {fix}")
+    return BindingError(
+        f"{route.describe()}: {route.action_name} asks for {name!r}, which the route cannot supply; "
+        f"fix: {fix}"
+    )
 
 
 def _param(name: str) -> Source:
     return lambda context: context["params"][name]
+
+
+def _constant(value: Any) -> Source:
+    return lambda context: value
+
+
+def _decoder(route: Route, annotation: Any) -> Callable[[bytes], Any]:
+    declared = annotation if route.payload is None else route.payload
+    try:
+        return decoder_for(declared)
+    except TypeError as error:
+        raise BindingError(
+            f"{route.describe()}: the payload type {declared!r} of {route.action_name} cannot be read "
+            f"from JSON: {error}; "
+            "fix: use a msgspec.Struct, dataclass, TypedDict, pydantic model, bytes or str"
+        ) from error
 
 
 def _caller(
@@ -175,32 +183,39 @@ def _caller(
     return call
 
 
-def _endpoint(function: Callable[..., Any], call: Callable[[Context], Any], needs_payload: bool) -> Handler:
-    is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is a coroutine function
-    )
-
+def _endpoint(call: Callable[[Context], Any], on_loop: bool, reads_payload: bool) -> Handler:
     async def endpoint(context: Context) -> Any:
-        if needs_payload:
+        if reads_payload:
             # A payload that cannot be used must stop here, before the action has begun.
             context["payload"]
         context.reached = True
-        if is_async:
-            return await call(context)
-        return await _in_thread(call, context)
+        result = call(context) if on_loop else await _in_thread(call, context)
+        # A plain function may still hand out a coroutine: a lambda, an unmarked decorator.
+        return await result if inspect.isawaitable(result) else result
 
     return endpoint
 
 
 async def _in_thread(call: Callable[[Context], Any], context: Context) -> Any:
-    """Run a ``def`` action in a thread; its message is not over before the thread is."""
+    """Run a ``def`` action in a thread; its message is not over before the thread is.
+
+    Nothing can stop a thread. Cancelling therefore cancels what the action waits for in
+    ``context.run`` and then waits for the thread; what it did counts, so that work which was
+    finished after all is not reported as cut off. A second cancellation gives the thread up.
+    """
     context.enter_thread(asyncio.get_running_loop())
-    work = asyncio.ensure_future(asyncio.to_thread(call, context))
+    work = asyncio.ensure_future(asyncio.to_thread(_guarded, call, context))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         context.cancel_runs()
         await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()
-        raise
+        return work.result()
+
+
+def _guarded(call: Callable[[Context], Any], context: Context) -> Any:
+    try:
+        return call(context)
+    except StopIteration as error:
+        # A future cannot hold it, and would wait for ever (as late as Python 3.11).
+        raise RuntimeError("the action let StopIteration through") from error

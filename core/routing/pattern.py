@@ -158,7 +158,9 @@ def _placeholder(level: str) -> tuple[str, str] | None:
         return None
     found = _PLACEHOLDER.fullmatch(level)
     if found is None:
-        raise PatternError(f"the level {level!r} mixes text and braces; fix: a parameter takes a whole level, as {{name}}")
+        raise PatternError(
+            f"the level {level!r} mixes text and braces; fix: a parameter takes a whole level, as {{name}}"
+        )
     name, kind = found[1], "str" if found[2] is None else found[2]
     if not name.isidentifier() or keyword.iskeyword(name):
         raise PatternError(f"{name!r} cannot name a parameter; fix: use a Python name, as {{device_id}}")

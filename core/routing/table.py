@@ -1,5 +1,6 @@
 """The route table: every route compiled once, found by topic name through a trie."""
 
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from core import topics
 from core.context import Client, Context
 from core.exceptions import BindingError, DuplicateRouteName
 from core.message import Message
-from core.middleware import Handler, Middleware, fold
+from core.middleware import Handler, Middleware, checked, fold
 from core.routing.binder import Binder, BoundAction
 from core.routing.route import Route
 from core.trie import FilterTrie
@@ -53,7 +54,7 @@ class RouteMatch:
 
     def context(self, message: Message, client: Client | None) -> Context:
         """Begin the handling of a message by this route."""
-        return Context(message, self.params, client, self.compiled.action.decode)
+        return Context(message, dict(self.params), client, self.compiled.action.decode)
 
 
 class RouteTable:
@@ -68,13 +69,15 @@ class RouteTable:
     """
 
     def __init__(self, routes: Iterable[Route], middleware: Sequence[Middleware] = ()) -> None:
+        middleware = checked(middleware, "global middleware")
         binder = Binder()
         self.routes: list[CompiledRoute] = []
         self._trie: FilterTrie[CompiledRoute] = FilterTrie()
         names: dict[str, Route] = {}
         for position, route in enumerate(routes):
             _check_name(route, names)
-            _check_options(route)
+            _check_order_by(route)
+            _check_reply(route)
             action = binder.bind(route)
             around = (*middleware, *route.middleware)
             compiled = CompiledRoute(position, route, fold(around, action.handler), action, around)
@@ -117,31 +120,39 @@ def _check_name(route: Route, names: dict[str, Route]) -> None:
     other = names.setdefault(route.name, route)
     if other is not route:
         raise DuplicateRouteName(
-            f"{route.describe()}: the name {route.name!r} is taken by {other.describe()}; fix: rename one of them"
+            f"{route.describe()}: the name {route.name!r} is taken by {other.describe()}; "
+            "fix: rename one of them"
         )
 
 
-def _check_options(route: Route) -> None:
+def _check_order_by(route: Route) -> None:
+    if route.order_by is None or route.order_by in route.pattern.types:
+        return
+    known = ", ".join(route.pattern.types) or "none"
+    raise BindingError(
+        f"{route.describe()}: order_by={route.order_by!r} is no parameter of the pattern (it has: {known}); "
+        f"fix: put {{{route.order_by}}} in the pattern"
+    )
+
+
+def _check_reply(route: Route) -> None:
+    if route.reply is None:
+        return
     types = route.pattern.types
-    if route.order_by is not None and route.order_by not in types:
-        known = ", ".join(types) or "none"
-        raise BindingError(
-            f"{route.describe()}: order_by={route.order_by!r} is no parameter of the pattern (it has: {known}); "
-            f"fix: put {{{route.order_by}}} in the pattern"
-        )
-    if route.reply is not None:
-        _check_reply(route, types)
-
-
-def _check_reply(route: Route, types: dict[str, type]) -> None:
-    assert route.reply is not None
     try:
-        sample = route.reply.format_map(dict.fromkeys(types, "x"))
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
-        known = ", ".join(types) or "none"
-        raise BindingError(
-            f"{route.describe()}: reply={route.reply!r} names a parameter that the pattern lacks ({error}; it has: "
-            f"{known}); fix: use only the pattern's parameters"
-        ) from error
+        fields = [field for field in string.Formatter().parse(route.reply) if field[1] is not None]
+    except ValueError as error:
+        raise _reply_error(route, f"{error}; fix: write placeholders as {{name}}") from error
+    for _, name, spec, conversion in fields:
+        if name not in types or spec or conversion:
+            known = ", ".join(types) or "none"
+            raise _reply_error(route, f"{{{name}}} is no parameter; fix: use those of the pattern: {known}")
+    sample = route.reply.format_map(dict.fromkeys(types, "x"))
     if (problem := topics.name_problem(sample)) is not None:
-        raise BindingError(f"{route.describe()}: reply={route.reply!r}: {problem}; fix: give a topic to publish to")
+        raise _reply_error(route, f"{problem}; fix: give a topic to publish to")
+    if topics.matches(route.pattern.filter, sample):
+        raise _reply_error(route, "the route would receive its own answers; fix: answer on another topic")
+
+
+def _reply_error(route: Route, problem: str) -> BindingError:
+    return BindingError(f"{route.describe()}: reply={route.reply!r}: {problem}")
