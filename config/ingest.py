@@ -1,0 +1,42 @@
+"""Settings of the flow of messages."""
+
+from typing import Annotated
+
+from pydantic import ByteSize
+
+from config._group import Group, Seconds, setting
+
+__all__ = ["IngestSettings"]
+
+
+class IngestSettings(Group):
+    """How much is taken in at once, and how long work may take.
+
+    Attributes:
+        window: Messages received and not yet settled, at most.
+        window_bytes: Bytes of these messages, at most.
+        handler_timeout: Seconds that a handler may take.
+        drain_timeout: Seconds that a stopping service waits for running handlers.
+    """
+
+    window: int = setting("INGEST_WINDOW", 500, allowed="a number of messages, 1 to 65535", ge=1, le=65_535)
+    window_bytes: ByteSize = setting(
+        "INGEST_WINDOW_BYTES",
+        ByteSize(64 * 2**20),
+        allowed="a number of bytes, as in 67108864 or 64MiB",
+        ge=1,
+    )
+    handler_timeout: Annotated[float, Seconds] = setting(
+        "HANDLER_TIMEOUT",
+        30.0,
+        allowed="seconds or a duration such as 2m, above 0",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    drain_timeout: Annotated[float, Seconds] = setting(
+        "DRAIN_TIMEOUT",
+        25.0,
+        allowed="seconds or a duration such as 2m, 0 or more",
+        ge=0,
+        allow_inf_nan=False,
+    )

@@ -1,0 +1,190 @@
+"""Settings of the database."""
+
+import pytest
+from sqlalchemy import make_url
+
+import config
+
+
+def database(**environ):
+    return config.load(None, environ).database
+
+
+@pytest.mark.parametrize(
+    ("connection", "url"),
+    [
+        ("postgresql", "postgresql://mqueduct@localhost:5432/mqueduct"),
+        ("pgsql", "postgresql://mqueduct@localhost:5432/mqueduct"),
+        ("Postgres", "postgresql://mqueduct@localhost:5432/mqueduct"),
+        ("mysql", "mysql://mqueduct@localhost:3306/mqueduct"),
+        ("mariadb", "mariadb://mqueduct@localhost:3306/mqueduct"),
+    ],
+)
+def test_connections(connection, url):
+    """A kind of server is enough: the rest has defaults."""
+    assert url == database(DB_CONNECTION=connection).url
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("", "sqlite:///storage/mqueduct.db"),
+        ("plant.db", "sqlite:///plant.db"),
+        ("/var/lib/plant.db", "sqlite:////var/lib/plant.db"),
+        (":memory:", "sqlite:///:memory:"),
+    ],
+)
+def test_sqlite(path, url):
+    """Without a connection the database is an SQLite file, and its name is a path."""
+    assert url == database(DB_NAME=path).url
+
+
+def test_url_of_parts():
+    """The parts make up the URL."""
+    settings = database(
+        DB_CONNECTION="mysql",
+        DB_HOST="db",
+        DB_PORT="3307",
+        DB_NAME="plant",
+        DB_USER="app",
+        DB_PASSWORD="s3cret",
+    )
+
+    assert "mysql://app:s3cret@db:3307/plant" == settings.url
+
+
+@pytest.mark.parametrize("host", ["2001:db8::1", "[2001:db8::1]"])
+def test_ipv6(host):
+    """An IPv6 address is put in brackets, once."""
+    assert "mysql://mqueduct@[2001:db8::1]:3306/mqueduct" == database(DB_CONNECTION="mysql", DB_HOST=host).url
+
+
+@pytest.mark.parametrize("text", ["p@ss/w:rd?#%41", "ä ö+ü", "'\"`$\\", "[x]"])
+def test_special_characters(text):
+    """SQLAlchemy reads from the URL what the user wrote in the parts."""
+    settings = database(DB_CONNECTION="postgresql", DB_USER=text, DB_PASSWORD=text, DB_NAME=text)
+    url = make_url(settings.url)
+
+    assert (text, text, text) == (url.username, url.password, url.database)
+
+
+def test_special_characters_in_a_path():
+    """SQLAlchemy reads from the URL the path that the user wrote."""
+    assert "storage/a ?#%41.db" == make_url(database(DB_NAME="storage/a ?#%41.db").url).database
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("postgres://app@db/plant", "postgresql://app@db/plant"),
+        ("postgresql+asyncpg://app@db/plant", "postgresql+asyncpg://app@db/plant"),
+        ("pgsql://app@db:5433/plant", "postgresql://app@db:5433/plant"),
+        ("postgresql://app:p@/plant?host=/run/postgresql", "postgresql://app:p@/plant?host=/run/postgresql"),
+        ("mysql://app:p%40ss@[::1]:3306/plant", "mysql://app:p%40ss@[::1]:3306/plant"),
+        ("sqlite:////var/lib/plant.db", "sqlite:////var/lib/plant.db"),
+        ("sqlite://", "sqlite://"),
+    ],
+)
+def test_database_url(written, url):
+    """A URL is taken as it is, but for the names of PostgreSQL that SQLAlchemy does not know."""
+    assert url == database(DATABASE_URL=written).url
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("plant", "it does not begin with sqlite, postgresql, mysql or mariadb"),
+        ("oracle://app@db/plant", "it does not begin with sqlite, postgresql, mysql or mariadb"),
+        ("sqlite://storage/plant.db", "the path of an SQLite file follows three slashes"),
+        ("postgresql://app:p@ss@db/plant", "it has more than one @"),
+        ("postgresql://app@db", "the name of the database is missing"),
+        ("postgresql://app@db:0/plant", "its port is not a number from 1 to 65535"),
+        ("postgresql://app@db:many/plant", "its port is not a number from 1 to 65535"),
+    ],
+)
+def test_wrong_url(problems, url, reason):
+    """A URL that cannot work is a problem that tells why."""
+    assert [f"DATABASE_URL (environment): {reason}"] == [
+        line[: len(f"DATABASE_URL (environment): {reason}")] for line in problems({"DATABASE_URL": url})
+    ]
+
+
+@pytest.mark.parametrize("part", ["DB_CONNECTION", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"])
+def test_url_and_parts(problems, part):
+    """The URL and a part of it cannot both be given."""
+    assert [
+        f"{part} (environment): given together with DATABASE_URL (environment); keep one of the two"
+    ] == problems({"DATABASE_URL": "mysql://app@db/plant", part: "x"})
+
+
+def test_url_of_the_environment(env_file):
+    """A URL in the environment replaces the parts in .env."""
+    dotenv = env_file("DB_CONNECTION=mysql\nDB_PASSWORD=x\n")
+
+    assert "sqlite://" == config.load(dotenv, {"DATABASE_URL": "sqlite://"}).database.url
+
+
+def test_part_in_the_environment(problems, env_file):
+    """A part in the environment does not silently replace the URL in .env."""
+    dotenv = env_file("DATABASE_URL=mysql://app@db/plant\n")
+
+    assert ["DB_NAME (environment)"] == [
+        line.split(":")[0] for line in problems({"DB_NAME": "other"}, dotenv)
+    ]
+
+
+@pytest.mark.parametrize("part", ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD"])
+def test_server_without_connection(problems, part):
+    """The parts of a server are a problem with SQLite: most likely DB_CONNECTION was forgotten."""
+    assert "set DB_CONNECTION to postgresql, mysql or mariadb" in problems({part: "3306"})[0]
+
+
+@pytest.mark.parametrize("host", ["tcp://db", "db/plant", "app@db", "db:5432 "])
+def test_wrong_host(problems, host):
+    """What is more than a host name is a problem."""
+    assert (
+        "DB_HOST (environment): it is more than a host name"
+        in problems({"DB_CONNECTION": "mysql", "DB_HOST": host})[0]
+    )
+
+
+def test_pool_options():
+    """Every variable of the pool reaches the database under its name there."""
+    settings = database(
+        DB_POOL_SIZE="1",
+        DB_POOL_MAX_OVERFLOW="0",
+        DB_POOL_TIMEOUT="2.5",
+        DB_POOL_RECYCLE="1h",
+        DB_POOL_PRE_PING="off",
+        DB_ECHO="on",
+        DB_STATEMENT_TIMEOUT="0",
+    )
+
+    assert {
+        "pool_size": 1,
+        "max_overflow": 0,
+        "pool_timeout": 2.5,
+        "pool_recycle": 3600,
+        "pool_pre_ping": False,
+        "echo": True,
+        "statement_timeout": 0.0,
+    } == settings.pool_options()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DB_CONNECTION", "oracle"),
+        ("DB_POOL_SIZE", "0"),
+        ("DB_POOL_MAX_OVERFLOW", "-1"),
+        ("DB_POOL_TIMEOUT", "0"),
+        ("DB_POOL_RECYCLE", "0"),
+        ("DB_POOL_PRE_PING", "perhaps"),
+        ("DB_ECHO", "2"),
+        ("DB_STATEMENT_TIMEOUT", "nan"),
+        ("DB_AUTO_CREATE_TABLES", "x"),
+    ],
+)
+def test_wrong_values(problems, name, value):
+    """A value outside of what is allowed is a problem of its variable."""
+    assert [name] == [line.split()[0] for line in problems({name: value})]
