@@ -14,7 +14,8 @@ class ServerMissing(RuntimeError):
 
 def find(name: str) -> str:
     """Return the path of an executable; raise `ServerMissing`, which says how to get it."""
-    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *_folders()]))
+    folders = [*_postgresql_folders(), os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
         raise ServerMissing(f"{name} is not installed; `make servers` installs it on Debian and Ubuntu")
     return path
@@ -30,10 +31,10 @@ def missing(names: Iterable[str]) -> str | None:
     return None
 
 
-def _folders() -> list[str]:
-    """Debian keeps PostgreSQL's own programs per version, the newest is wanted."""
+def _postgresql_folders() -> list[str]:
+    """Debian keeps PostgreSQL's programs off the PATH, one folder per version; all must come from one, the newest."""
     versions = Path("/usr/lib/postgresql").glob("*/bin")
-    return [*_SYSTEM_FOLDERS, *map(str, sorted(versions, key=_version, reverse=True))]
+    return [str(folder) for folder in sorted(versions, key=_version, reverse=True)]
 
 
 def _version(folder: Path) -> tuple[int, ...]:
