@@ -1,5 +1,6 @@
 """A trie of topic filters: what matches a topic, at a cost that does not depend on how many there are."""
 
+import sys
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -9,20 +10,29 @@ T = TypeVar("T")
 
 
 class _Node(Generic[T]):
-    """One level of the trie: ``here`` ends at it, ``below`` are filters whose next level is ``#``."""
+    """One level of the trie: ``here`` ends at it, ``below`` are filters whose next level is ``#``.
+
+    With many filters a match waits mostly for memory. Tuples (the empty one is shared by all) and
+    interned levels keep what it has to touch small.
+    """
 
     __slots__ = ("below", "here", "literals", "wildcard")
 
     def __init__(self) -> None:
-        self.literals: dict[str, _Node[T]] = {}
+        self.literals: dict[str, _Node[T]] | None = None
         self.wildcard: _Node[T] | None = None
-        self.here: list[T] = []
-        self.below: list[T] = []
+        self.here: tuple[T, ...] = ()
+        self.below: tuple[T, ...] = ()
 
-    def children(self) -> Iterator["_Node[T]"]:
-        yield from self.literals.values()
-        if self.wildcard is not None:
-            yield self.wildcard
+    def descend(self, level: str) -> "_Node[T]":
+        """The child for a level of a filter, made if it is missing."""
+        if level != "+":
+            if self.literals is None:
+                self.literals = {}
+            return self.literals.setdefault(sys.intern(level), _Node())
+        if self.wildcard is None:
+            self.wildcard = _Node()
+        return self.wildcard
 
 
 class FilterTrie(Generic[T]):
@@ -45,17 +55,12 @@ class FilterTrie(Generic[T]):
             del levels[-1]
         node = self._root
         for level in levels:
-            node = self._descend(node, level)
-        (node.below if below else node.here).append(value)
+            node = node.descend(level)
+        if below:
+            node.below += (value,)
+        else:
+            node.here += (value,)
         self._depth = max(self._depth, len(levels))
-
-    @staticmethod
-    def _descend(node: _Node[T], level: str) -> _Node[T]:
-        if level != "+":
-            return node.literals.setdefault(level, _Node())
-        if node.wildcard is None:
-            node.wildcard = _Node()
-        return node.wildcard
 
     def split(self, topic: str) -> list[str]:
         """Split a topic into as many levels as any filter can look at; the last item keeps the rest."""
@@ -77,7 +82,7 @@ class FilterTrie(Generic[T]):
         for level in levels:
             reached: list[_Node[T]] = []
             for node in nodes:
-                if (child := node.literals.get(level)) is not None:
+                if node.literals is not None and (child := node.literals.get(level)) is not None:
                     reached.append(child)
                 if wildcards:
                     found += node.below
@@ -165,7 +170,7 @@ class FilterTrie(Generic[T]):
 
     @staticmethod
     def _broader(node: _Node[T], level: str, wildcards: bool) -> Iterator[_Node[T]]:
-        if level != "+" and (child := node.literals.get(level)) is not None:
-            yield child
+        if level != "+" and node.literals is not None and level in node.literals:
+            yield node.literals[level]
         if wildcards and node.wildcard is not None:
             yield node.wildcard

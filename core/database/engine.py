@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from core.database.errors import unreachable
+
 __all__ = ["build_engine"]
 
 _CONNECT_TIMEOUT = 10
@@ -19,20 +21,32 @@ def build_engine(url: URL, *, statement_timeout: float, **pool: Any) -> AsyncEng
         statement_timeout: Seconds after which the server ends a statement; 0 for never. SQLite has none.
         pool: ``pool_size``, ``max_overflow``, ``pool_timeout``, ``pool_recycle``, ``pool_pre_ping``, ``echo``.
     """
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        return _sqlite(url, pool)
-    if backend == "postgresql":
-        settings = {"application_name": "mqueduct", "statement_timeout": str(int(statement_timeout * 1000))}
-        arguments: dict[str, Any] = {"server_settings": settings, "timeout": _CONNECT_TIMEOUT}
-        return create_async_engine(url, connect_args=arguments, **pool)
-    arguments = {"charset": "utf8mb4", "connect_timeout": _CONNECT_TIMEOUT}
-    engine = create_async_engine(url, connect_args=arguments, **pool)
+    build = {"sqlite": _sqlite, "postgresql": _postgresql}.get(url.get_backend_name(), _mysql)
+    engine = build(url, statement_timeout, pool)
+    event.listen(engine.sync_engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
+    """Connect so that even a session of the user's own tells a database that is away from other trouble."""
+    try:
+        return dialect.connect(*arguments, **options)
+    except OSError as error:
+        raise unreachable(error) from error
+
+
+def _postgresql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
+    settings = {"application_name": "mqueduct", "statement_timeout": str(int(statement_timeout * 1000))}
+    return create_async_engine(url, connect_args={"server_settings": settings, "timeout": _CONNECT_TIMEOUT}, **pool)
+
+
+def _mysql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
+    engine = create_async_engine(url, connect_args={"charset": "utf8mb4", "connect_timeout": _CONNECT_TIMEOUT}, **pool)
     event.listen(engine.sync_engine, "connect", _mysql_session(statement_timeout))
     return engine
 
 
-def _sqlite(url: URL, pool: dict[str, Any]) -> AsyncEngine:
+def _sqlite(url: URL, _statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
     if url.database in (None, "", ":memory:"):
         # One shared connection, or every connection would see an empty database of its own.
         pool = {"echo": pool["echo"]}

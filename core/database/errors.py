@@ -14,7 +14,7 @@ from core.exceptions import (
     UniqueViolation,
 )
 
-__all__ = ["translate", "translated"]
+__all__ = ["translate", "translated", "unreachable"]
 
 # PostgreSQL: classes and codes of appendix A of its manual.
 _PG_TRANSIENT = ("08", "40001", "40P01", "53", "55P03", "57014", "57P", "25006")
@@ -54,6 +54,7 @@ def translate(error: BaseException) -> DatabaseError | None:
 
     Returns:
         Our error, or ``None`` when the error says nothing that we understand about the database.
+        An OSError is not: a handler may have got it from anywhere.
     """
     if isinstance(error, DatabaseError):
         return error
@@ -67,9 +68,7 @@ def translate(error: BaseException) -> DatabaseError | None:
         )
     if isinstance(error, exc.StatementError) and isinstance(error.orig, (ValueError, TypeError, OverflowError)):
         return InvalidValue(f"{_INVALID}: {error.orig}")
-    if isinstance(error, OSError):
-        return DatabaseUnavailable(_text(_UNAVAILABLE, error))
-    return _by_code(error, error)
+    return _by_code(error, error) if isinstance(error, exc.SQLAlchemyError) else None
 
 
 @contextmanager
@@ -78,10 +77,16 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exc.SQLAlchemyError, OSError) as error:
-        ours = translate(error)
-        if ours is None or ours is error:
+        # Here, and only here, an error of the network is known to be the database's.
+        ours = unreachable(error) if isinstance(error, OSError) else translate(error)
+        if ours is None:
             raise
         raise ours from error
+
+
+def unreachable(error: OSError) -> DatabaseUnavailable:
+    """The translation of a network error that came from the database's connection."""
+    return DatabaseUnavailable(_text("the database cannot be reached", error))
 
 
 def _by_code(origin: BaseException | None, error: BaseException) -> DatabaseError | None:

@@ -133,6 +133,8 @@ class AiomqttConnection:
             await self._client.__aexit__(None, None, None)
         except aiomqtt.MqttError as error:
             raise _translate(error, self._options) from error
+        finally:
+            self._client.forget_loss()
 
 
 class _ManualAckClient(aiomqtt.Client):
@@ -176,6 +178,11 @@ class _ManualAckClient(aiomqtt.Client):
     def disconnected(self) -> asyncio.Future[None]:
         """Done when the connection has ended."""
         return self._disconnected
+
+    def forget_loss(self) -> None:
+        """Take note of why the connection ended, so that asyncio does not warn that nobody did."""
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()
 
     def connack_property(self, name: str, default: Any) -> Any:
         """A property of the broker's CONNACK."""

@@ -1,5 +1,6 @@
 """Topic patterns: ``devices/{device_id:int}/{rest:path}`` as a filter and typed parameters."""
 
+import functools
 import keyword
 import math
 import re
@@ -11,7 +12,11 @@ from typing import Any
 from core import topics
 from core.exceptions import PatternError
 
-__all__ = ["RESERVED_NAMES", "Parameter", "Pattern", "parse"]
+__all__ = ["RESERVED_NAMES", "Extract", "Parameter", "Pattern", "parse"]
+
+#: From a topic's levels (the last item may hold several) to parameters by name, or ``None`` where
+#: a level does not convert: then the route does not match.
+Extract = Callable[[list[str]], dict[str, Any] | None]
 
 RESERVED_NAMES = frozenset({"context", "payload", "topic", "message", "client", "self"})
 
@@ -89,30 +94,32 @@ class Pattern:
     rest: tuple[str, int] | None = None
 
     @property
+    def extract(self) -> Extract:
+        """Reads the parameters from a topic that matches the filter; see ``Extract``."""
+        return _extractor(self.parameters, self.rest)
+
+    @property
     def types(self) -> dict[str, type]:
         """The type of each parameter by its name."""
         types = {parameter.name: parameter.type for parameter in self.parameters}
         return types | ({self.rest[0]: str} if self.rest else {})
 
-    def extract(self, levels: list[str]) -> dict[str, Any] | None:
-        """Read the parameters from a topic that matches the filter.
 
-        Args:
-            levels: The topic's levels; the last item may hold several.
+@functools.cache
+def _extractor(parameters: tuple[Parameter, ...], rest: tuple[str, int] | None) -> Extract:
+    """Make the function behind ``Pattern.extract``; patterns with the same parameters share one."""
+    plan = [(parameter.name, parameter.level, parameter.convert) for parameter in parameters]
 
-        Returns:
-            Values by name, or ``None`` when a level does not convert: then the route does not match.
-        """
-        params: dict[str, Any] = {}
+    def extract(levels: list[str]) -> dict[str, Any] | None:
         try:
-            for parameter in self.parameters:
-                params[parameter.name] = parameter.convert(levels[parameter.level])
+            params = {name: convert(levels[level]) for name, level, convert in plan}
         except ValueError:
             return None
-        if self.rest is not None:
-            name, level = self.rest
-            params[name] = "/".join(levels[level:])
+        if rest is not None:
+            params[rest[0]] = "/".join(levels[rest[1] :])
         return params
+
+    return extract
 
 
 def parse(text: str) -> Pattern:

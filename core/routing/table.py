@@ -11,6 +11,7 @@ from core.exceptions import BindingError, DuplicateRouteName
 from core.message import Message
 from core.middleware import Handler, Middleware, checked, fold
 from core.routing.binder import Binder, BoundAction
+from core.routing.pattern import Extract
 from core.routing.route import Route
 from core.trie import FilterTrie
 
@@ -27,6 +28,7 @@ class CompiledRoute:
         pipeline: Global, group and route middleware around the action.
         action: The bound action.
         middleware: All middleware, outermost first.
+        extract: The pattern's, at hand for ``RouteTable.match``.
     """
 
     position: int
@@ -34,13 +36,14 @@ class CompiledRoute:
     pipeline: Handler
     action: BoundAction
     middleware: tuple[Middleware, ...]
+    extract: Extract
 
     def reply_topic(self, params: dict[str, Any]) -> str | None:
         """Where the route's answer goes; parameters fill the placeholders of ``reply=``."""
         return None if self.route.reply is None else self.route.reply.format_map(params)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class RouteMatch:
     """A route that matches a topic, with the parameters read from it."""
 
@@ -80,7 +83,9 @@ class RouteTable:
             _check_reply(route)
             action = binder.bind(route)
             around = (*middleware, *route.middleware)
-            compiled = CompiledRoute(position, route, fold(around, action.handler), action, around)
+            compiled = CompiledRoute(
+                position, route, fold(around, action.handler), action, around, route.pattern.extract
+            )
             self.routes.append(compiled)
             self._trie.insert(route.pattern.filter, compiled)
 
@@ -95,7 +100,7 @@ class RouteTable:
             found.sort(key=_position)
         matches = []
         for compiled in found:
-            params = compiled.route.pattern.extract(levels)
+            params = compiled.extract(levels)
             if params is not None:
                 matches.append(RouteMatch(compiled, params))
         return matches
