@@ -3,6 +3,7 @@
 __all__ = [
     "MAX_TOPIC_BYTES",
     "filter_problem",
+    "has_wildcard",
     "join",
     "matches",
     "name_problem",
@@ -55,6 +56,11 @@ def _text_problem(topic: str) -> str | None:
     if size > MAX_TOPIC_BYTES:
         return f"it is longer than {MAX_TOPIC_BYTES} bytes"
     return None
+
+
+def has_wildcard(topic_filter: str) -> bool:
+    """Whether a legal filter can match more than one topic name."""
+    return "+" in topic_filter or topic_filter.endswith("#")
 
 
 def matches(topic_filter: str, topic: str) -> bool:

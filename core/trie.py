@@ -19,16 +19,19 @@ class _Node(Generic[T]):
     __slots__ = ("below", "here", "literals", "wildcard")
 
     def __init__(self) -> None:
-        self.literals: dict[str, _Node[T]] | None = None
+        self.literals: dict[str, _Node[T]] = {}
         self.wildcard: _Node[T] | None = None
         self.here: tuple[T, ...] = ()
         self.below: tuple[T, ...] = ()
 
+    def children(self) -> Iterator["_Node[T]"]:
+        yield from self.literals.values()
+        if self.wildcard is not None:
+            yield self.wildcard
+
     def descend(self, level: str) -> "_Node[T]":
         """The child for a level of a filter, made if it is missing."""
         if level != "+":
-            if self.literals is None:
-                self.literals = {}
             return self.literals.setdefault(sys.intern(level), _Node())
         if self.wildcard is None:
             self.wildcard = _Node()
@@ -82,7 +85,7 @@ class FilterTrie(Generic[T]):
         for level in levels:
             reached: list[_Node[T]] = []
             for node in nodes:
-                if node.literals is not None and (child := node.literals.get(level)) is not None:
+                if (child := node.literals.get(level)) is not None:
                     reached.append(child)
                 if wildcards:
                     found += node.below
@@ -149,8 +152,8 @@ class FilterTrie(Generic[T]):
             for text, child in node.literals.items():
                 if not (first and text.startswith("$")):
                     yield child
-        elif (child := node.literals.get(level)) is not None:  # type: ignore[assignment]
-            yield child
+        elif level in node.literals:
+            yield node.literals[level]
         if node.wildcard is not None and not (first and level.startswith("$")):
             yield node.wildcard
 
@@ -170,7 +173,7 @@ class FilterTrie(Generic[T]):
 
     @staticmethod
     def _broader(node: _Node[T], level: str, wildcards: bool) -> Iterator[_Node[T]]:
-        if level != "+" and node.literals is not None and level in node.literals:
+        if level != "+" and level in node.literals:
             yield node.literals[level]
         if wildcards and node.wildcard is not None:
             yield node.wildcard

@@ -1,0 +1,1 @@
+"""Measurements of Mqueduct, run by hand: ``python -m benchmarks --help``."""

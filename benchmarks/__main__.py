@@ -1,0 +1,17 @@
+"""The command line of the benchmarks: one module each, one command each."""
+
+import typer
+
+from benchmarks import routing
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False)
+cli.command("routing")(routing.main)
+
+
+@cli.callback()
+def benchmarks() -> None:
+    """Measure Mqueduct on this machine; numbers of two machines do not compare."""
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m benchmarks")
