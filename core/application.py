@@ -1,15 +1,14 @@
 """The application: the life of one service, from its start to its last acknowledgement."""
 
 import asyncio
-import contextlib
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
 from core.backoff import Backoff
+from core.concurrency import first_of
 from core.database.database import Database, DatabaseStatistics
 from core.database.errors import translate
 from core.exceptions import DatabaseUnavailable
@@ -83,6 +82,8 @@ class Application:
         self.table = table
         self.embedded = EmbeddedBroker(broker.port) if embedded else None
         self._create_tables = create_tables
+        #: Whether a handler outlived the drain and its cancellation; known after ``stop``.
+        self.stuck = False
         self._subscription: asyncio.Task[None] | None = None
         self._consumer: Consumer
         self._subscriber: Subscriber
@@ -108,6 +109,11 @@ class Application:
         self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self.database, self._consumer)
         self._consumer.attach(self._subscriber)
         self._subscription = asyncio.create_task(self._subscriber.run())
+
+    @property
+    def started(self) -> bool:
+        """Whether ``start`` got as far as to have counters."""
+        return hasattr(self, "_consumer")
 
     async def _reach_database(self) -> None:
         backoff = Backoff(first=0.2, limit=3.0)
@@ -141,40 +147,25 @@ class Application:
             BrokerRefused: The broker refuses this service for good.
         """
         assert self._subscription is not None, "start() comes first"
-        ready = asyncio.create_task(self._subscriber.ready())
-        try:
-            await asyncio.wait([ready, self._subscription], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ready.cancel()
-        if self._subscription.done():
-            self._subscription.result()
+        await first_of(self._subscriber.ready(), self.serve())
 
-    async def serve(self, stop: asyncio.Event) -> None:
-        """Take messages in until told to stop.
-
-        Args:
-            stop: Set it to end.
+    async def serve(self) -> None:
+        """Take messages in; ends only by being cancelled.
 
         Raises:
             BrokerRefused: The broker refuses this service for good.
         """
         assert self._subscription is not None, "start() comes first"
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait([stopped, self._subscription], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-        if self._subscription.done():
-            self._subscription.result()
+        await asyncio.shield(self._subscription)
 
     async def stop(self) -> None:
         """Stop reading, drain, disconnect and close; the session stays at the broker."""
         if self._subscription is not None:
             await self._consumer.drain(self.ingest.drain_timeout)
+            self.stuck = self._consumer.stuck
             await self._subscriber.close()
             self._subscription.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([self._subscription])
+            await asyncio.wait([self._subscription])
             await self.publisher.close()
             self._subscription = None
         if self.embedded is not None:
@@ -186,7 +177,3 @@ class Application:
         return ApplicationStatistics(
             self._consumer.statistics(), self.database.statistics(), self._subscriber.statistics()
         )
-
-    def facts(self) -> Mapping[str, Any]:
-        """Where this service is connected, for people to read."""
-        return {"broker": f"{self.broker.host}:{self.broker.port}", "database": self.database.address}

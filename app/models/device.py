@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String
+from sqlalchemy import String, or_, update
 
 from core.model import BigId, Instant, Mapped, Model, mapped_column, now, relationship
 
@@ -36,3 +36,20 @@ class Device(Model):
     sensor_readings: Mapped[list["SensorReading"]] = relationship(
         back_populates="device", primaryjoin="foreign(SensorReading.device_id) == Device.device_id", viewonly=True
     )
+
+    @classmethod
+    async def heard_of(cls, device_id: str, status: str, at: datetime | float) -> None:
+        """Note the status of a device, and the device itself when it is new; older news change nothing.
+
+        Args:
+            device_id: The device.
+            status: ``online`` or ``offline``.
+            at: When it was heard of.
+        """
+        outdated = or_(cls.last_seen.is_(None), cls.last_seen <= at)
+        statement = update(cls).where(cls.device_id == device_id, outdated).values(status=status, last_seen=at)
+        async with await cls.get_session() as session:
+            changed = await session.execute(statement)
+            await session.commit()
+        if changed.rowcount == 0:  # type: ignore[attr-defined]  # an UPDATE always gives a CursorResult
+            await cls.create(device_id=device_id, status=status, last_seen=at)

@@ -123,6 +123,11 @@ class Consumer:
             in_flight=self._in_flight,
         )
 
+    @property
+    def stuck(self) -> bool:
+        """Whether a handler is still running; after ``drain``, one that does not heed its cancellation."""
+        return bool(self._tasks)
+
     def attach(self, intake: Intake) -> None:
         """Say where acknowledgements go."""
         self._intake = intake

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiomqtt
 import paho.mqtt.client as paho
+from paho.mqtt import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -26,7 +27,7 @@ from core.mqtt.reasons import explain, is_permanent
 
 __all__ = ["connect"]
 
-_BROKEN_INPUT = (OSError, ValueError, IndexError, TypeError, struct.error, paho.MQTTException)
+_BROKEN_INPUT = (OSError, ValueError, IndexError, TypeError, struct.error, MQTTException)
 _SUBSCRIBE_BATCH = 100
 
 
@@ -158,7 +159,7 @@ class _ManualAckClient(aiomqtt.Client):
             password=options.password,
             protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
             # paho's own default would wipe the session at every start of the process.
-            clean_start=clean_start,
+            clean_start=clean_start if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
             clean_session=None if five else clean_start,
             properties=_connect_properties(options, clean_start=clean_start) if five else None,
             keepalive=options.keepalive,

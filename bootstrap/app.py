@@ -1,0 +1,64 @@
+"""The composition root: the one place that puts the service together."""
+
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+import app.models as models
+import config
+from app import demo
+from app.middleware.log_messages import LogMessages
+from core.application import Application, IngestOptions
+from core.cli import Example
+from core.middleware import Middleware
+from core.model import Model
+from core.routing.discovery import discover
+from core.routing.table import RouteTable
+
+ROOT = Path(__file__).resolve().parent.parent
+
+EXAMPLE = Example(demo.EXAMPLE_TOPIC, demo.EXAMPLE_PAYLOAD, demo.simulate)
+
+
+async def count_devices() -> int:
+    """How many devices are known."""
+    async with await Model.get_session() as session:
+        return await session.scalar(select(func.count()).select_from(models.Device)) or 0
+
+
+GAUGES = {"devices": count_devices}
+
+
+def global_middleware() -> list[Middleware]:
+    """The middleware around every route, outermost first."""
+    return [LogMessages()]
+
+
+def load_settings() -> config.Settings:
+    """Read the settings and set the log up; raises ConfigurationError with every problem listed."""
+    settings = config.load(ROOT / ".env")
+    config.configure_logging(settings.logging)
+    return settings
+
+
+def load_routes() -> RouteTable:
+    """Read ``routes/*.py`` and bind every action; raises RoutingError."""
+    return RouteTable(discover(ROOT / "routes").routes, global_middleware())
+
+
+def create_app(settings: config.Settings, routes: RouteTable) -> Application:
+    """Put the service together; nothing is connected yet."""
+    ingest = IngestOptions(
+        window=settings.ingest.window,
+        window_bytes=settings.ingest.window_bytes,
+        handler_timeout=settings.ingest.handler_timeout,
+        drain_timeout=settings.ingest.drain_timeout,
+    )
+    return Application(
+        settings.mqtt.broker_options(settings.ingest.window),
+        Model.configure(settings.database.url, **settings.database.pool_options()),
+        routes,
+        ingest,
+        embedded=settings.mqtt.embedded,
+        create_tables=settings.database.auto_create_tables,
+    )

@@ -1,0 +1,71 @@
+"""The status line: what the service is doing, for people who watch it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from core.application import Application
+from core.exceptions import DatabaseError
+
+__all__ = ["Gauge", "log_status", "print_status", "summary"]
+
+Gauge = Callable[[], Awaitable[int]]
+
+logger = structlog.get_logger(__name__)
+
+
+async def print_status(application: Application, gauges: Mapping[str, Gauge], interval: float = 1.0) -> None:
+    """Print a line now and then, until cancelled.
+
+    Args:
+        application: A started application.
+        gauges: Further numbers to show, by name.
+        interval: Seconds between two lines.
+    """
+    while True:
+        await asyncio.sleep(interval)
+        numbers = _numbers(application) | {name: await _read(gauge) for name, gauge in gauges.items()}
+        line = "  ".join(f"{name} {number}" for name, number in numbers.items())
+        state = "" if application.statistics().subscriber.connected else "  (no broker)"
+        print(f"{time.strftime('%H:%M:%S')}  {line}{state}", flush=True)
+
+
+async def log_status(application: Application, interval: float = 60.0) -> None:
+    """Log the same numbers as one event, until cancelled.
+
+    Args:
+        application: A started application.
+        interval: Seconds between two events.
+    """
+    while True:
+        await asyncio.sleep(interval)
+        connected = application.statistics().subscriber.connected
+        logger.info("status", connected=connected, **{k.replace(" ", "_"): v for k, v in _numbers(application).items()})
+
+
+def summary(application: Application) -> str:
+    """What was stored, in one line, for the end."""
+    numbers = _numbers(application)
+    return (
+        f"Received {numbers['received']} messages, committed {numbers['committed']} rows, "
+        f"rejected {numbers['rejected']}; database: {application.database.address}"
+    )
+
+
+def _numbers(application: Application) -> dict[str, int]:
+    consumer, database, _ = application.statistics()
+    return {
+        "received": consumer.received,
+        "committed": database.rows,
+        "rejected": consumer.rejected + consumer.unroutable,
+        "in flight": consumer.in_flight,
+    }
+
+
+async def _read(gauge: Gauge) -> int | str:
+    try:
+        return await gauge()
+    except DatabaseError:
+        return "?"
