@@ -1,12 +1,12 @@
 """A message as it came from the wire: frozen facts, no state of its handling."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 __all__ = ["Message"]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+# A Struct, because it is made for every message: a frozen dataclass takes five times as long.
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One received PUBLISH.
 
     Attributes:
@@ -38,7 +38,7 @@ class Message:
     response_topic: str | None = None
     correlation_data: bytes | None = None
     content_type: str | None = None
-    user_properties: tuple[tuple[str, str], ...] = field(default=())
+    user_properties: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
