@@ -14,11 +14,15 @@ class ServerMissing(RuntimeError):
 
 def find(name: str) -> str:
     """Return the path of an executable; raise `ServerMissing`, which says how to get it."""
-    folders = [*_postgresql_folders(), os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS]
-    path = shutil.which(name, path=os.pathsep.join(folders))
+    path = shutil.which(name, path=search_path())
     if path is None:
         raise ServerMissing(f"{name} is not installed; `make servers` installs it on Debian and Ubuntu")
     return path
+
+
+def search_path() -> str:
+    """Return a PATH on which all the servers' executables are."""
+    return os.pathsep.join([*_postgresql_folders(), os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS])
 
 
 def missing(names: Iterable[str]) -> str | None:

@@ -1,0 +1,142 @@
+"""The broker configuration that is shipped, run by the real Mosquitto."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compose import PASSWORDS, ROOT, resolve
+from tests.servers import Mosquitto, executables
+
+CONFIGURATION = ROOT / "deploy" / "mosquitto" / "mosquitto.conf"
+ACL = ROOT / "deploy" / "mosquitto" / "acl"
+SERVICE = ("mqueduct", PASSWORDS["BROKER_PASSWORD"])
+DEVICE_PASSWORD = "of the device"
+
+pytestmark = pytest.mark.mosquitto
+
+
+class ShippedMosquitto(Mosquitto):
+    """A broker with the shipped files; only its port and its folders are other ones than in the container."""
+
+    def _prepare(self) -> None:
+        text = CONFIGURATION.read_text()
+        replacements = {
+            "listener 1883\n": f"listener {self.port} 127.0.0.1\n",
+            "/mosquitto/data/": f"{self.folder}/",
+            "/mosquitto/config/": f"{self.folder}/",
+        }
+        for there, here in replacements.items():
+            assert there in text
+            text = text.replace(there, here)
+        self._write(self.configuration.name, text)
+        self._write("acl", ACL.read_text())
+
+    def run_in_container(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command of the compose file against this broker's folder and port."""
+        here = [
+            part.replace("/mosquitto/data", str(self.folder)).replace("mosquitto_sub ", f"mosquitto_sub -p {self.port} ")
+            for part in command
+        ]
+        done = subprocess.run(
+            here, env={"PATH": executables.search_path(), **PASSWORDS}, capture_output=True, text=True
+        )
+        for path in self.folder.iterdir():
+            self._own(path)
+        return done
+
+    def add_device(self, name: str) -> None:
+        self.run_in_container(["mosquitto_passwd", "-b", "/mosquitto/data/passwords", name, DEVICE_PASSWORD])
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    found: dict[str, Any] = resolve(tmp_path_factory.mktemp("compose"))["services"]
+    return found
+
+
+@pytest.fixture
+def broker(services: dict[str, Any]) -> Iterator[ShippedMosquitto]:
+    """The shipped broker with the service's account, made as the compose file makes it, and two devices."""
+    server = ShippedMosquitto()
+    try:
+        assert server.run_in_container(services["broker-account"]["command"]).stderr == ""
+        server.add_device("pump-1")
+        server.add_device("pump-2")
+        yield server.start()
+    finally:
+        server.close()
+
+
+def client(program: str, server: Mosquitto, account: tuple[str, str] | None, *arguments: str) -> list[str]:
+    login = ["-u", account[0], "-P", account[1]] if account else []
+    return [executables.find(program), "-p", str(server.port), *login, "-q", "1", *arguments]
+
+
+def publish(server: Mosquitto, account: tuple[str, str] | None, topic: str) -> int:
+    command = client("mosquitto_pub", server, account, "-t", topic, "-m", topic)
+    return subprocess.run(command, capture_output=True).returncode
+
+
+def subscribed(server: Mosquitto, account: tuple[str, str], name: str, *topics: str) -> None:
+    """Leave a session at the broker that collects what comes to the topics."""
+    filters = [part for topic in topics for part in ("-t", topic)]
+    subprocess.run(client("mosquitto_sub", server, account, "-c", "-i", name, *filters, "-E"), check=True)
+
+
+def received(server: Mosquitto, account: tuple[str, str], name: str, count: int) -> list[str]:
+    """Take `count` messages out of the session, or what is there when a minute is over."""
+    command = client("mosquitto_sub", server, account, "-c", "-i", name, "-t", "mqueduct/unused")
+    command += ["-C", str(count), "-W", "60"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_nobody_is_anonymous(broker: ShippedMosquitto) -> None:
+    """The broker refuses clients without an account and with a wrong password."""
+    assert publish(broker, SERVICE, "any/topic") == 0
+    assert publish(broker, None, "sensors/pump-1/data") != 0
+    assert publish(broker, ("pump-1", "wrong"), "sensors/pump-1/data") != 0
+
+
+def test_a_device_speaks_for_itself_only(broker: ShippedMosquitto) -> None:
+    """What a device publishes under another device's name reaches nobody."""
+    device = ("pump-1", DEVICE_PASSWORD)
+    subscribed(broker, SERVICE, "service", "#")
+    for topic in ("sensors/pump-2/data", "anything/else", "sensors/pump-1/data", "devices/pump-1/status"):
+        publish(broker, device, topic)
+    publish(broker, SERVICE, "end")
+    assert received(broker, SERVICE, "service", 3) == ["sensors/pump-1/data", "devices/pump-1/status", "end"]
+
+
+def test_a_device_listens_for_itself_only(broker: ShippedMosquitto) -> None:
+    """A device that subscribes to everything gets what is addressed to it."""
+    device = ("pump-1", DEVICE_PASSWORD)
+    subscribed(broker, device, "device", "#")
+    for topic in ("devices/pump-2/config", "anything/else", "devices/pump-1/config", "sensors/pump-1/history/answer"):
+        publish(broker, SERVICE, topic)
+    assert received(broker, device, "device", 2) == ["devices/pump-1/config", "sensors/pump-1/history/answer"]
+
+
+def test_health_check(broker: ShippedMosquitto, services: dict[str, Any]) -> None:
+    """The container's health check succeeds on a broker that works and fails on one that is gone."""
+    kind, command = services["broker"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    assert broker.run_in_container(["/bin/sh", "-c", command]).returncode == 0
+    broker.stop()
+    assert broker.run_in_container(["/bin/sh", "-c", command]).returncode != 0
+
+
+def test_keeps_what_waits(broker: ShippedMosquitto) -> None:
+    """More than Mosquitto's default of 1,000 messages wait for the service, and a crash of the broker loses one at most."""
+    count = 1100
+    subscribed(broker, SERVICE, "service", "#")
+    lines = [f"{number}" for number in range(count)]
+    command = client("mosquitto_pub", broker, SERVICE, "-t", "sensors/pump-1/data", "-l")
+    subprocess.run(command, input="\n".join(lines) + "\n", text=True, check=True)
+    broker.kill()
+    broker.start()
+    publish(broker, SERVICE, "end")
+    messages = received(broker, SERVICE, "service", count)
+    assert messages[: count - 1] == lines[: count - 1]
