@@ -79,9 +79,10 @@ def fits(given: type, declared: Any) -> bool:
         return fits(given, declared.__origin__)
     if typing.get_origin(declared) in (typing.Union, types.UnionType):
         return any(fits(given, member) for member in typing.get_args(declared))
-    if isinstance(declared, type) and typing.get_origin(declared) is None:
+    # typing.Any is a class too.
+    if isinstance(declared, type) and typing.get_origin(declared) is None and declared is not Any:
         return issubclass(given, declared) or (given is int and declared in (float, complex))
-    # Any, a type variable, a NewType: nothing to be said about it.
+    # A type variable, a NewType, a generic: nothing to be said about it.
     return True
 
 

@@ -130,8 +130,9 @@ def _check_type(route: Route, name: str, declared: Any, given: type) -> None:
         return
     spelling = action.converter_name(declared)
     fix = f"write {{{name}:{spelling}}} in the pattern" if spelling else f"annotate it as {given.__name__}"
+    wanted = declared.__name__ if isinstance(declared, type) else declared
     raise BindingError(
-        f"{route.describe()}: {route.action_name} wants {name}: {getattr(declared, '__name__', declared)}, "
+        f"{route.describe()}: {route.action_name} wants {name}: {wanted}, "
         f"but the pattern gives {given.__name__}; fix: {fix}"
     )
 

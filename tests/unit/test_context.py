@@ -90,7 +90,7 @@ def test_unknown_key_is_an_error() -> None:
 def test_a_context_equals_only_itself() -> None:
     """Contexts can be compared and hashed without touching their payloads."""
     one, other = context_of(), context_of()
-    assert (one == one, one == other, len({one, other})) == (True, False, 2)  # noqa: PLR0124 - that is the test
+    assert (one == one, one == other, len({one, other})) == (True, False, 2)
 
 
 async def test_run_refuses_the_event_loop() -> None:
@@ -111,7 +111,7 @@ async def test_run_returns_and_raises_what_the_coroutine_does() -> None:
     async def work(fail: bool) -> str:
         if fail:
             raise ValueError("from the loop")
-        return asyncio.current_task() is not None and "from the loop" or ""
+        return "from the loop" if asyncio.current_task() else "from elsewhere"
 
     assert await asyncio.to_thread(lambda: context.run(work(False))) == "from the loop"
     with pytest.raises(ValueError, match="from the loop"):
@@ -133,7 +133,7 @@ async def test_cancelling_ends_what_run_waits_for_now_and_later() -> None:
         for _ in range(2):
             try:
                 context.run(wait_for_ever())
-            except Exception:  # noqa: BLE001 - what a careless handler does
+            except Exception:  # what a careless handler does
                 ends.append("hidden")
             except asyncio.CancelledError:
                 ends.append("cancelled")

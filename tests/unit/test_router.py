@@ -125,7 +125,7 @@ def test_groups_nest_to_any_depth() -> None:
 
 
 def test_include_adds_prefix_and_middleware_in_front() -> None:
-    """Included routes lie behind the including router's prefix and middleware; the included one is untouched."""
+    """Included routes lie behind the outer prefix and middleware; the included router is untouched."""
     outer, inner = Step(), Step()
     part = Router(middleware=[inner])
     part.on("{x}", action, name="part")
@@ -271,9 +271,7 @@ def route(pattern: str, **options: Any) -> Any:
         ),
     ],
 )
-def test_mistakes_are_refused_where_they_are_made(
-    declare: Any, error: type[Exception], message: str
-) -> None:
+def test_mistakes_are_refused_where_they_are_made(declare: Any, error: type[Exception], message: str) -> None:
     """Each wrong declaration raises at once, naming file and line, the pattern and the fix."""
     router = Router()
     with pytest.raises(error) as caught:
@@ -286,7 +284,5 @@ def test_mistakes_are_refused_where_they_are_made(
 
 def test_clash_behind_a_prefix_names_both_places() -> None:
     """A pattern that only fails behind a prefix names its own line and that of the include."""
-    with pytest.raises(
-        PatternError, match=rf"{__file__}:\d+ \(included at {__file__}:\d+\): route"
-    ):
+    with pytest.raises(PatternError, match=rf"{__file__}:\d+ \(included at {__file__}:\d+\): route"):
         include_behind_a_clashing_prefix(Router())

@@ -8,9 +8,7 @@ from tests.unit.topic_strategies import naive_match
 LONGEST = "a" * topics.MAX_TOPIC_BYTES
 
 
-@pytest.mark.parametrize(
-    "topic", ["a", "/", "a//b", "a/", " ", "$SYS/broker", "ü/°C", "sensor.1", LONGEST]
-)
+@pytest.mark.parametrize("topic", ["a", "/", "a//b", "a/", " ", "$SYS/broker", "ü/°C", "sensor.1", LONGEST])
 def test_legal_names(topic: str) -> None:
     """Any text without wildcards and NUL is a topic name, up to 65,535 bytes."""
     assert topics.name_problem(topic) is None
@@ -33,9 +31,7 @@ def test_illegal_names(topic: str, problem: str) -> None:
     assert topics.name_problem(topic) == problem
 
 
-@pytest.mark.parametrize(
-    "topic_filter", ["#", "+", "a/#", "+/+/#", "/+", "a//+", "$SYS/#", "/"]
-)
+@pytest.mark.parametrize("topic_filter", ["#", "+", "a/#", "+/+/#", "/+", "a//+", "$SYS/#", "/"])
 def test_legal_filters(topic_filter: str) -> None:
     """Wildcards that take a whole level are legal, '#' at the end only."""
     assert topics.filter_problem(topic_filter) is None

@@ -29,15 +29,11 @@ def matching(trie: FilterTrie[str], topic: str) -> list[str]:
 @example(["#", "$a/#", "+/a"], "$a/a")
 def test_trie_agrees_with_a_naive_matcher(filters: list[str], topic: str) -> None:
     """The trie finds exactly the filters that match one by one, each as often as it was filed."""
-    assert matching(trie_of(filters), topic) == sorted(
-        f for f in filters if naive_match(f, topic)
-    )
+    assert matching(trie_of(filters), topic) == sorted(f for f in filters if naive_match(f, topic))
 
 
 @given(topic_filters(), topic_names)
-def test_single_matcher_agrees_with_a_naive_matcher(
-    topic_filter: str, topic: str
-) -> None:
+def test_single_matcher_agrees_with_a_naive_matcher(topic_filter: str, topic: str) -> None:
     """So does ``topics.matches``."""
     assert topics.matches(topic_filter, topic) is naive_match(topic_filter, topic)
 
@@ -71,16 +67,12 @@ def test_covering_finds_the_filter_itself_and_broader_ones() -> None:
 
 
 @given(filter_lists, topic_filters(), st.lists(topic_names, max_size=20))
-def test_filters_with_a_common_topic_overlap(
-    filters: list[str], topic_filter: str, names: list[str]
-) -> None:
+def test_filters_with_a_common_topic_overlap(filters: list[str], topic_filter: str, names: list[str]) -> None:
     """Filters that match one topic are found as overlapping."""
     found = list(trie_of(filters).overlapping(topic_filter))
     for topic in names:
         if naive_match(topic_filter, topic):
-            assert [
-                f for f in filters if naive_match(f, topic) and f not in found
-            ] == []
+            assert [f for f in filters if naive_match(f, topic) and f not in found] == []
 
 
 def test_filters_without_a_common_topic_do_not_overlap() -> None:

@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 # Few words, so that filters and topics meet often.
 _WORDS = ["", "a", "b", "$a", "a.b"]
 
-topic_names = (
-    st.lists(st.sampled_from(_WORDS), min_size=1, max_size=5).map("/".join).filter(bool)
-)
+topic_names = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=5).map("/".join).filter(bool)
 
 
 @st.composite
@@ -28,8 +26,6 @@ def naive_match(topic_filter: str, topic: str) -> bool:
     if topic_filter == "#":
         return True
     base = topic_filter.removesuffix("/#")
-    pattern = "/".join(
-        "[^/]*" if level == "+" else re.escape(level) for level in base.split("/")
-    )
+    pattern = "/".join("[^/]*" if level == "+" else re.escape(level) for level in base.split("/"))
     tail = "(/.*)?" if base != topic_filter else ""
     return re.fullmatch(pattern + tail, topic, re.DOTALL) is not None
