@@ -134,10 +134,12 @@ def test_unknown_argument_is_refused(name: str) -> None:
     """What the route cannot supply is an error at start-up that lists what it can."""
     namespace: dict[str, Any] = {}
     exec(f"async def action({name}): ...", namespace)
-    assert refusal(namespace["action"]).endswith(
-        f": action asks for {name!r}, which the route cannot supply; fix: put {{{name}}} in the pattern, "
-        "give the argument a default, or use one of: site, house, device, context, payload, topic, message, client"
+    text = refusal(namespace["action"])
+    assert (
+        f": action asks for {name!r}, which the route cannot supply; fix: put {{{name}}} in the pattern"
+        in text
     )
+    assert text.endswith("or use one of: site, house, device, context, payload, topic, message, client")
 
 
 class Plain:
