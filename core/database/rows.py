@@ -1,15 +1,15 @@
 """From the fields that a caller names to a complete row of a model."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, inspect
+from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
 from core.exceptions import UnknownField
 
-__all__ = ["complete", "natural_key"]
+__all__ = ["check_names", "complete", "default_maker", "natural_key"]
 
 
 def complete(model: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,27 +22,37 @@ def complete(model: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UnknownField: A name is no attribute of the model; the message suggests one.
     """
-    mapper: Mapper[Any] = inspect(model)
-    known = mapper.attrs.keys() + list(mapper.all_orm_descriptors.keys())
-    for name in fields:
-        if name not in known:
-            raise _unknown(model, name, mapper)
+    check_names(model, fields)
     values = dict(fields)
-    for attribute in mapper.column_attrs:
+    for attribute in inspect(model).column_attrs:
         column = attribute.columns[0]
-        if attribute.key not in values and isinstance(column, Column) and column.default is not None:
-            values |= _default(attribute.key, column)
+        if attribute.key not in values and (maker := default_maker(column)) is not None:
+            values[attribute.key] = maker()
     return values
 
 
-def _default(key: str, column: Column[Any]) -> dict[str, Any]:
-    default: Any = column.default
+def check_names(model: type[Any], names: Iterable[str]) -> None:
+    """Make sure that a model has these attributes.
+
+    Raises:
+        UnknownField: A name is no attribute of the model; the message suggests one.
+    """
+    mapper: Mapper[Any] = inspect(model)
+    known = mapper.all_orm_descriptors.keys()
+    for name in names:
+        if name not in known:
+            raise _unknown(model, name, mapper)
+
+
+def default_maker(column: Any) -> Callable[[], Any] | None:
+    """What computes a column's default in Python, or ``None`` where there is none."""
+    default: Any = getattr(column, "default", None)
+    if default is None:
+        return None
     if default.is_scalar:
-        return {key: default.arg}
-    if default.is_callable:
-        # SQLAlchemy wraps every callable so that it takes its execution context.
-        return {key: default.arg(None)}
-    return {}
+        return lambda: default.arg
+    # SQLAlchemy wraps every callable so that it takes its execution context.
+    return (lambda: default.arg(None)) if default.is_callable else None
 
 
 def natural_key(model: type[Any]) -> tuple[str, ...]:
