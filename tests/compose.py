@@ -43,6 +43,7 @@ def resolve(folder: Path, environment: Mapping[str, str] = PASSWORDS, profile: s
         env={"PATH": os.environ["PATH"], **environment},
         capture_output=True,
         text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise ComposeError(done.stderr)

@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -107,7 +107,13 @@ def mariadb_factory() -> Iterator[Callable[..., MariaDB]]:
 
 def _factory(kind: Callable[..., AnyServer]) -> Iterator[Callable[..., AnyServer]]:
     with contextlib.ExitStack() as running:
-        yield lambda *arguments, **options: running.enter_context(kind(*arguments, **options))
+
+        def start(*arguments: Any, **options: Any) -> AnyServer:
+            server = kind(*arguments, **options)
+            running.enter_context(server)
+            return server
+
+        yield start
 
 
 # --- databases ---

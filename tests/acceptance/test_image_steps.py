@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,12 @@ class Image:
         (root / "bin" / "python").symlink_to(getattr(sys, "_base_executable", sys.executable))
         if os.geteuid() != 0:
             _write_script(root / "bin" / "chown", "exit 0")  # only root can; the container's build is root
-        self.environment = {"PATH": f"{root / 'bin'}:/usr/bin:/bin", "LANG": "C.UTF-8", **_pip_settings()}
+        self.environment = {
+            "PATH": f"{root / 'bin'}:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            **_pip_settings(),
+            "PIP_QUIET": "1",
+        }
         self.user: int | None = None
         self.command: list[str] = []
         self.health_check: list[str] = []
@@ -47,7 +53,9 @@ class Image:
 
     def run(self, command: list[str], **settings: str) -> subprocess.Popen[str]:
         """Start a command as the container would, with more environment variables."""
-        user = {"user": self.user, "group": self.user, "extra_groups": []} if self._can_switch_user() else {}
+        account: dict[str, Any] = {}
+        if self._can_switch_user():
+            account = {"user": self.user, "group": self.user, "extra_groups": []}
         return subprocess.Popen(
             command,
             cwd=self._workdir,
@@ -55,7 +63,7 @@ class Image:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            **user,
+            **account,
         )
 
     @property
@@ -99,7 +107,8 @@ class Image:
         if os.geteuid() != 0 or self.user is None:
             return False
         try:
-            subprocess.run([shutil.which("python", path=self.environment["PATH"]) or "", "-c", ""], user=self.user)
+            python = shutil.which("python", path=self.environment["PATH"]) or ""
+            subprocess.run([python, "-c", ""], user=self.user, check=True)
         except PermissionError:
             return False
         return True
@@ -181,9 +190,9 @@ def test_image_serves(image: Image, mosquitto: Mosquitto, settings: dict[str, st
         service.send_signal(image.stop_signal)
         output, _ = service.communicate(timeout=PATIENCE_SECONDS)
         assert service.returncode == 0, output
-    except BaseException:
+    except BaseException as failure:
         service.kill()
-        print(service.communicate()[0])
+        failure.add_note(service.communicate()[0])
         raise
 
 

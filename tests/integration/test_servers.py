@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import aiomqtt
 import psutil
@@ -23,9 +24,9 @@ from tests.servers.database_server import DatabaseServer
 DURABLE_BROKER = {"autosave_on_changes": True, "autosave_interval": 1}
 
 
-async def publish(server: Mosquitto, topic: str, **options: object) -> None:
+async def publish(server: Mosquitto, topic: str) -> None:
     async with aiomqtt.Client("127.0.0.1", server.port) as client:
-        await client.publish(topic, "hello", qos=1, **options)
+        await client.publish(topic, "hello", qos=1, retain=True)
 
 
 async def first_message(server: Mosquitto, topic: str) -> str:
@@ -47,14 +48,14 @@ def listeners_of(pid: int) -> set[str]:
 class TestMosquitto:
     async def test_delivers(self, mosquitto: Mosquitto) -> None:
         """What is published reaches a subscriber."""
-        await publish(mosquitto, "servers/delivers", retain=True)
+        await publish(mosquitto, "servers/delivers")
         assert await first_message(mosquitto, "servers/delivers") == "hello"
 
     async def test_survives_a_crash(self, mosquitto_factory: Callable[..., Mosquitto]) -> None:
-        """With autosave on changes, what was acknowledged before SIGKILL is there after the restart, on the same port."""
+        """With autosave on changes, what was acknowledged before SIGKILL is there after the restart."""
         server = mosquitto_factory(DURABLE_BROKER)
         for topic in ("crash/1", "crash/2", "crash/3"):
-            await publish(server, topic, retain=True)
+            await publish(server, topic)
         port, pid = server.port, server.pid
         server.kill()
         assert not psutil.pid_exists(pid)
@@ -203,7 +204,7 @@ class TestEvery:
             assert run.stdout is not None
             pid, folder = json.loads(run.stdout.readline())
             run.send_signal(signal.SIGKILL)
-        wait_until(lambda: not alive(pid) and not os.path.exists(folder))
+        wait_until(lambda: not alive(pid) and not Path(folder).exists())
 
 
 def alive(pid: int) -> bool:

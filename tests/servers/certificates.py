@@ -102,9 +102,7 @@ class Certificates:
             key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
-                serialization.BestAvailableEncryption(password.encode())
-                if password
-                else serialization.NoEncryption(),
+                serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption(),
             )
         )
         return pair
@@ -128,9 +126,7 @@ def _builder(
         .not_valid_before(now - 2 * _DAY)
         .not_valid_after(now + ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
 
 

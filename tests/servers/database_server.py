@@ -45,7 +45,9 @@ class DatabaseServer(Server):
 
     @staticmethod
     def _ask(command: list[str], environment: dict[str, str]) -> list[list[str]]:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
         if done.returncode != 0:
             raise ServerFailed(done.stderr.strip())
         return [line.split("\t") for line in done.stdout.splitlines()]

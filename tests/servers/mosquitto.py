@@ -56,8 +56,9 @@ class Mosquitto(Server):
         self._acl = acl
         self._tls = tls
         self._client_ca = client_ca
-        self.tls_port = free_port() if tls else None
-        self.websocket_port = free_port() if websockets else None
+        self._websockets = websockets
+        self.tls_port = free_port()
+        self.websocket_port = free_port()
 
     @property
     def url(self) -> str:
@@ -69,7 +70,10 @@ class Mosquitto(Server):
         return self.folder / "mosquitto.conf"
 
     def _prepare(self) -> None:
-        general = {"persistence_location": f"{self.folder}/", "allow_anonymous": self._users is None}
+        general: dict[str, Setting] = {
+            "persistence_location": f"{self.folder}/",
+            "allow_anonymous": self._users is None,
+        }
         if self._users is not None:
             general["password_file"] = str(self._write_passwords(self._users))
         if self._acl is not None:
@@ -77,7 +81,7 @@ class Mosquitto(Server):
         lines = [*_lines({**general, **self._settings}), f"listener {self.port} 127.0.0.1"]
         if self._tls is not None:
             lines += [f"listener {self.tls_port} 127.0.0.1", *_lines(self._tls_settings(self._tls))]
-        if self.websocket_port is not None:
+        if self._websockets:
             lines += [f"listener {self.websocket_port} 127.0.0.1", "protocol websockets"]
         self._write(self.configuration.name, "\n".join(lines) + "\n")
 

@@ -15,7 +15,7 @@ def free_port() -> int:
     keeps reconnecting to a killed server could otherwise be given that very port and connect to itself.
     """
     for _ in range(1000):
-        port = random.randrange(_LOWEST, _first_ephemeral_port())
+        port = random.randrange(_LOWEST, _first_ephemeral_port())  # noqa: S311 - nothing secret
         if _is_free(port):
             return port
     raise RuntimeError(f"no free port between {_LOWEST} and {_first_ephemeral_port()} on 127.0.0.1")

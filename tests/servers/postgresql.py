@@ -61,4 +61,4 @@ class PostgreSQL(DatabaseServer):
 
     def _answers(self) -> bool:
         probe = [executables.find("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
-        return subprocess.run(probe).returncode == 0
+        return subprocess.run(probe, check=False).returncode == 0

@@ -189,6 +189,7 @@ class Server(abc.ABC):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            check=False,
             cwd=self.folder,
             **self._unprivileged(),
         )
