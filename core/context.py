@@ -1,11 +1,9 @@
 """The state of handling one message by one route."""
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
-from concurrent.futures import CancelledError as FutureCancelled
-from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from core.bridge import ThreadBridge
 from core.message import Message
 
 __all__ = ["Client", "Context"]
@@ -37,7 +35,7 @@ class Context(MutableMapping[str, Any]):
     ``client``; middleware may add keys of its own. The payload is decoded when it is first asked for.
     """
 
-    __slots__ = ("_cancelled", "_decode", "_loop", "_runs", "_values", "reached")
+    __slots__ = ("_decode", "_values", "bridge", "reached")
 
     def __init__(
         self,
@@ -53,9 +51,8 @@ class Context(MutableMapping[str, Any]):
             "client": client,
         }
         self._decode = decode
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._runs: set[Future[Any]] = set()
-        self._cancelled = False
+        #: What ``run`` uses; there while a ``def`` action runs.
+        self.bridge: ThreadBridge | None = None
         #: Whether the pipeline got as far as the action.
         self.reached = False
 
@@ -102,33 +99,10 @@ class Context(MutableMapping[str, Any]):
             RuntimeError: Called on the event loop itself, where ``await`` is the way.
             asyncio.CancelledError: The message's time is up; let it pass.
         """
-        if self._loop is None or _on_event_loop():
+        if self.bridge is None:
             coroutine.close()
-            raise RuntimeError(
-                "context.run() is for 'def' actions, which run in a thread; async code awaits the coroutine"
-            )
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        self._runs.add(future)
-        # Looked at after the future is filed: whichever way the two threads interleave, it is cancelled.
-        if self._cancelled:
-            future.cancel()
-        try:
-            return future.result()
-        except FutureCancelled:
-            # Unlike this one, asyncio's passes through 'except Exception'.
-            raise asyncio.CancelledError from None
-        finally:
-            self._runs.discard(future)
-
-    def enter_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let ``run`` reach a loop; called just before a ``def`` action starts."""
-        self._loop = loop
-
-    def cancel_runs(self) -> None:
-        """Cancel what ``run`` waits for, now and later, so that a late ``def`` action can end."""
-        self._cancelled = True
-        for future in list(self._runs):
-            future.cancel()
+            raise RuntimeError("context.run() is for 'def' actions; fix: await the coroutine")
+        return self.bridge.run(coroutine)
 
     def __getitem__(self, key: str) -> Any:
         try:
@@ -165,11 +139,3 @@ class Context(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<Context {self.topic!r} {self.params!r}>"
-
-
-def _on_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

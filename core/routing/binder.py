@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from core.bridge import ThreadBridge
 from core.context import Context
 from core.controller import Controller, ControllerAction
 from core.exceptions import BindingError
@@ -198,25 +199,5 @@ def _endpoint(call: Callable[[Context], Any], on_loop: bool, reads_payload: bool
 
 
 async def _in_thread(call: Callable[[Context], Any], context: Context) -> Any:
-    """Run a ``def`` action in a thread; its message is not over before the thread is.
-
-    Nothing can stop a thread. Cancelling therefore cancels what the action waits for in
-    ``context.run`` and then waits for the thread; what it did counts, so that work which was
-    finished after all is not reported as cut off. A second cancellation gives the thread up.
-    """
-    context.enter_thread(asyncio.get_running_loop())
-    work = asyncio.ensure_future(asyncio.to_thread(_guarded, call, context))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        context.cancel_runs()
-        await asyncio.wait([work])
-        return work.result()
-
-
-def _guarded(call: Callable[[Context], Any], context: Context) -> Any:
-    try:
-        return call(context)
-    except StopIteration as error:
-        # A future cannot hold it, and would wait for ever (as late as Python 3.11).
-        raise RuntimeError("the action let StopIteration through") from error
+    context.bridge = ThreadBridge(asyncio.get_running_loop())
+    return await context.bridge.call(lambda: call(context))

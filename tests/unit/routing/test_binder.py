@@ -561,16 +561,6 @@ async def test_exception_of_a_thread_is_raised() -> None:
         await run(action)
 
 
-async def test_stop_iteration_of_a_thread_does_not_hang() -> None:
-    """``next()`` on something empty is an error like any other."""
-
-    def action() -> None:
-        next(iter(()))
-
-    with pytest.raises(RuntimeError, match="StopIteration"):
-        await run(action)
-
-
 async def test_cancelling_ends_a_thread_that_waits_for_the_loop() -> None:
     """A cancelled plain action loses what it waits for; the message is over when its thread is."""
     waiting, ended = asyncio.Event(), threading.Event()
@@ -591,44 +581,3 @@ async def test_cancelling_ends_a_thread_that_waits_for_the_loop() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
-
-
-async def test_work_that_a_cancelled_thread_finishes_counts() -> None:
-    """A thread cannot be stopped: if it ends well after all, its result is the outcome."""
-    started, release = asyncio.Event(), threading.Event()
-
-    def action(context: Context) -> str:
-        context.run(signal())
-        release.wait()
-        return "finished"
-
-    async def signal() -> None:
-        started.set()
-
-    task = asyncio.ensure_future(run(action))
-    await started.wait()
-    task.cancel()
-    await asyncio.sleep(0)
-    assert not task.done()
-    release.set()
-    assert await task == "finished"
-
-
-async def test_error_of_a_cancelled_thread_counts() -> None:
-    """So does its error."""
-    started, release = asyncio.Event(), threading.Event()
-
-    async def signal() -> None:
-        started.set()
-
-    def action(context: Context) -> None:
-        context.run(signal())
-        release.wait()
-        raise ValueError("failed after all")
-
-    task = asyncio.ensure_future(run(action))
-    await started.wait()
-    task.cancel()
-    release.set()
-    with pytest.raises(ValueError, match="failed after all"):
-        await task
