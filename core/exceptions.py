@@ -14,6 +14,7 @@
     │   └── InvalidPayload        it decodes, but does not fit the declared type
     ├── BrokerError               the MQTT side
     │   ├── BrokerUnavailable     not reachable now; trying again may help
+    │   │   └── ProtocolError     the broker broke the MQTT protocol; the connection was given up
     │   ├── BrokerRefused         refused for good: credentials, rights, client id
     │   └── PublishError          a message could not be published
     └── DatabaseError             the SQL side
@@ -40,6 +41,7 @@ __all__ = [
     "MqueductError",
     "PatternError",
     "PayloadError",
+    "ProtocolError",
     "PublishError",
     "RouteFileError",
     "RoutingError",
@@ -96,6 +98,18 @@ class BrokerError(MqueductError):
 
 class BrokerUnavailable(BrokerError):
     """The broker cannot be reached now, or the connection was lost; trying again may help."""
+
+
+class ProtocolError(BrokerUnavailable):
+    """The broker sent what MQTT forbids, so the connection was given up; a new one may do better.
+
+    Attributes:
+        code: The reason code sent back to it in DISCONNECT (MQTT 5 section 2.4).
+    """
+
+    def __init__(self, message: str, code: int = 0x82) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class BrokerRefused(BrokerError):

@@ -24,6 +24,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         correlation_data: What the answer must carry back (MQTT 5 section 3.3.2.3.6).
         content_type: The sender's name for the payload's format (MQTT 5).
         user_properties: The sender's name-value pairs, in order (MQTT 5).
+        truncated_size: Bytes of the whole payload, when it was too large to be kept and ``payload``
+            holds only its beginning; else 0.
+        digest: SHA-256 of the whole payload when it was too large to be kept; else empty.
     """
 
     topic: str
@@ -39,6 +42,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     correlation_data: bytes | None = None
     content_type: str | None = None
     user_properties: tuple[tuple[str, str], ...] = ()
+    truncated_size: int = 0
+    digest: bytes = b""
 
     @property
     def size(self) -> int:
