@@ -1,0 +1,244 @@
+"""The one place where bytes from a peer become MQTT 5 packets, and bad bytes become ``ProtocolError``."""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+import mqtt5
+
+from core.exceptions import ProtocolError
+from core.mqtt.mqtt5_text import check_control, check_properties, check_text, malformed, variable_integer
+
+__all__ = ["FROM_CLIENT", "FROM_SERVER", "Decoder", "OversizePublish"]
+
+#: The packet types that a server may send, and those that a client may send (MQTT 5 section 2.1.2).
+FROM_SERVER = frozenset({2, 3, 4, 5, 6, 7, 9, 11, 13, 14, 15})
+FROM_CLIENT = frozenset({1, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15})
+
+_PUBLISH = 3
+_CAPACITY = 64 * 1024
+_EXCERPT = 4096
+_MAX_CONTROL = 1024 * 1024
+_SUSPICIOUS = re.compile(rb"[+#\0\x80-\xFF]")
+_FORBIDDEN = re.compile(rb"[+#\0]")
+
+
+class OversizePublish(NamedTuple):
+    """A PUBLISH that was too large to be kept.
+
+    Attributes:
+        packet: The packet with the first 4 KiB of its payload.
+        size: Bytes of the whole payload.
+        digest: SHA-256 of the whole payload.
+    """
+
+    packet: mqtt5.PublishPacket
+    size: int
+    digest: bytes
+
+
+class _Skim:
+    """A PUBLISH of which the payload is passed over while it comes in."""
+
+    def __init__(self, packet: mqtt5.PublishPacket, size: int) -> None:
+        self.packet = packet
+        self.size = size
+        self.remaining = size
+        self.hash = hashlib.sha256()
+
+
+class Decoder:
+    """Takes bytes and gives packets; a partial packet waits for the rest of it.
+
+    The bytes are written into ``room()``, so that a read needs no copy. The room is a bounded buffer: it
+    holds one read, and grows only while a single packet needs more.
+
+    Args:
+        accept: The packet types that the peer may send.
+        max_payload: Bytes of a PUBLISH from which on it is skimmed instead of kept.
+        capacity: Bytes of one read.
+    """
+
+    def __init__(
+        self, accept: frozenset[int] = FROM_SERVER, max_payload: int = 16 * 2**20, capacity: int = _CAPACITY
+    ) -> None:
+        self._accept = accept
+        self._max_payload = max_payload
+        self._capacity = capacity
+        self._allocate(capacity)
+        self._start = 0
+        self._end = 0
+        self._skim: _Skim | None = None
+
+    def __repr__(self) -> str:
+        return f"<Decoder {self._end - self._start} of {len(self._buffer)} bytes>"
+
+    def _allocate(self, capacity: int) -> None:
+        self._buffer = bytearray(capacity)
+        self._view = memoryview(self._buffer)
+
+    def room(self) -> memoryview:
+        """Where the next bytes go; never empty."""
+        held = self._end - self._start
+        if held == 0 and len(self._buffer) > self._capacity:
+            self._allocate(self._capacity)
+        elif held == len(self._buffer):
+            full = self._view
+            self._allocate(2 * held)
+            self._view[:held] = full
+        elif self._start:
+            self._view[:held] = self._view[self._start : self._end]
+        self._start, self._end = 0, held
+        return self._view[held:]
+
+    def filled(self, size: int) -> None:
+        """Note that ``size`` bytes were written into the room."""
+        self._end += size
+
+    def feed(self, octets: bytes) -> None:
+        """Copy bytes into the room, however many there are."""
+        rest = memoryview(octets)
+        while rest:
+            room = self.room()
+            size = min(len(room), len(rest))
+            room[:size] = rest[:size]
+            self.filled(size)
+            rest = rest[size:]
+
+    def next(self) -> mqtt5.Packet | OversizePublish | None:
+        """Take the next packet.
+
+        Returns:
+            The packet, or ``None`` until more bytes have come.
+
+        Raises:
+            ProtocolError: The bytes are no packet that the peer may send; there is no going on.
+        """
+        if self._skim is not None:
+            return self._pass_over(self._skim)
+        buffer, start, end = self._buffer, self._start, self._end
+        if end - start < 2:
+            return None
+        kind = buffer[start] >> 4
+        if kind not in self._accept:
+            malformed(f"a packet of type {kind}")
+        length, body = buffer[start + 1], start + 2
+        if length > 0x7F:
+            found = variable_integer(buffer, start + 1, end)
+            if found is None:
+                return None
+            length, body = found
+        stop = body + length
+        if kind == _PUBLISH:
+            if length > self._max_payload:
+                return self._begin_skim(body, stop)
+            if stop > end:
+                return None
+            self._check_publish(buffer, start, body, stop)
+        else:
+            if length > _MAX_CONTROL:
+                raise ProtocolError(f"the broker sent a packet of {length} bytes that is no PUBLISH", 0x95)
+            if stop > end:
+                return None
+            check_control(kind, buffer, body, stop)
+        self._start = stop
+        packet = _read(self._view[start:stop])
+        if kind != _PUBLISH and getattr(packet, "packet_id", 1) == 0:
+            malformed("packet identifier 0")
+        return packet
+
+    def _check_publish(self, buffer: bytearray, start: int, body: int, stop: int) -> None:
+        """Refuse what the codec lets through or panics on."""
+        at = body + 2
+        if at > stop:
+            malformed("a PUBLISH without a topic")
+        topic_end = at + (buffer[body] << 8 | buffer[body + 1])
+        if topic_end >= stop:
+            malformed("a PUBLISH that is cut off")
+        if _SUSPICIOUS.search(buffer, at, topic_end) is not None:
+            check_text(buffer, at, topic_end)
+            if _FORBIDDEN.search(buffer, at, topic_end) is not None:
+                raise ProtocolError("the broker sent a PUBLISH whose topic has a wildcard or NUL", 0x90)
+        if buffer[start] & 0x06:
+            if not (buffer[topic_end] or buffer[topic_end + 1]):
+                malformed("packet identifier 0")
+            topic_end += 2
+            if topic_end >= stop:
+                malformed("a PUBLISH that is cut off")
+        if buffer[topic_end]:
+            check_properties(buffer, topic_end, stop)
+
+    def _begin_skim(self, body: int, stop: int) -> OversizePublish | None:
+        """Take the head of an oversize PUBLISH once it is there, with an excerpt of the payload."""
+        start = self._start
+        head = self._head_end(body)
+        if head is None:
+            return None
+        if head > stop:
+            malformed("a PUBLISH that is cut off")
+        size = stop - head
+        excerpt = head + min(size, _EXCERPT)
+        if excerpt > self._end:
+            return None
+        # The same packet, only shorter: the codec wants whole ones.
+        short = bytearray(self._buffer[start : start + 1])
+        short += _length(excerpt - body)
+        at = len(short)
+        short += self._buffer[body:excerpt]
+        self._check_publish(short, 0, at, len(short))
+        packet = _read(memoryview(short))
+        assert isinstance(packet, mqtt5.PublishPacket)
+        self._start = head
+        self._skim = _Skim(packet, size)
+        return self._pass_over(self._skim)
+
+    def _head_end(self, body: int) -> int | None:
+        """Where the payload of a PUBLISH begins, once that can be told and all before it is there."""
+        buffer, end = self._buffer, self._end
+        if end - body < 2:
+            return None
+        at = body + 2 + (buffer[body] << 8 | buffer[body + 1])
+        if buffer[self._start] & 0x06:
+            at += 2
+        found = variable_integer(buffer, at, end)
+        if found is None:
+            return None
+        properties, at = found
+        if properties > _MAX_CONTROL:
+            raise ProtocolError(f"the broker sent a PUBLISH with {properties} bytes of properties", 0x95)
+        return at + properties if at + properties <= end else None
+
+    def _pass_over(self, skim: _Skim) -> OversizePublish | None:
+        size = min(skim.remaining, self._end - self._start)
+        skim.hash.update(self._view[self._start : self._start + size])
+        skim.remaining -= size
+        self._start += size
+        if skim.remaining:
+            return None
+        self._skim = None
+        return OversizePublish(skim.packet, skim.size, skim.hash.digest())
+
+
+def _length(value: int) -> bytes:
+    """Write a Variable Byte Integer (MQTT 5 section 1.5.5)."""
+    octets = bytearray()
+    while value > 0x7F:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
+
+
+def _read(view: memoryview) -> mqtt5.Packet:
+    try:
+        packet, size = mqtt5.read(view)
+    except (ValueError, IndexError) as error:
+        raise ProtocolError(f"the broker sent a malformed packet: {error}", 0x81) from error
+    except BaseException as error:
+        # The codec's Rust panics derive from BaseException and cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ProtocolError(f"the broker sent a packet on which the codec panics: {error}", 0x81) from error
+    if size != len(view):
+        malformed("its length is wrong")
+    return packet
