@@ -120,17 +120,13 @@ def main(
     seed: Annotated[int, typer.Option(help="Chooses the topics.")] = 1,
 ) -> None:
     """Matching a topic: microseconds per match by shape and number of routes."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 - chooses topics, no secrets
     print(f"us per match, median of {repeats} x {matches:,} topics; goal: ratio 10,000 : 10 at most {GOAL}")
     print(f"{'shape':<12}" + "".join(f"{count:>10,}" for count in COUNTS) + f"{'ratio':>9}")
     for name, shape in SHAPES.items():
         medians = compare(shape, matches, repeats, chance)
         ratio = medians[COUNTS[-1]] / medians[COUNTS[0]]
         verdict = "" if ratio <= GOAL else "  above the goal"
-        print(
-            f"{name:<12}"
-            + "".join(f"{medians[count]:>10.2f}" for count in COUNTS)
-            + f"{ratio:>9.2f}{verdict}"
-        )
+        print(f"{name:<12}" + "".join(f"{medians[count]:>10.2f}" for count in COUNTS) + f"{ratio:>9.2f}{verdict}")
     for name, median in longest_topic(repeats).items():
         print(f"topic of 65,535 bytes, {name}: {median:.1f} us")

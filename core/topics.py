@@ -77,9 +77,7 @@ def matches(topic_filter: str, topic: str) -> bool:
         del wanted[-1]
         # "a/#" also matches its parent "a" (MQTT 5 section 4.7.1.2).
         levels = levels[: len(wanted)]
-    return len(wanted) == len(levels) and all(
-        want in ("+", level) for want, level in zip(wanted, levels, strict=True)
-    )
+    return len(wanted) == len(levels) and all(want in ("+", level) for want, level in zip(wanted, levels, strict=True))
 
 
 def join(prefix: str, rest: str) -> str:

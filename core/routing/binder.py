@@ -148,8 +148,7 @@ def _unknown(route: Route, name: str) -> BindingError:
         supplied = ", ".join([*route.pattern.types, *_SOURCES])
         fix = f"put {{{name}}} in the pattern, give the argument a default, or use one of: {supplied}"
     return BindingError(
-        f"{route.describe()}: {route.action_name} asks for {name!r}, which the route cannot supply; "
-        f"fix: {fix}"
+        f"{route.describe()}: {route.action_name} asks for {name!r}, which the route cannot supply; fix: {fix}"
     )
 
 

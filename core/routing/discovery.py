@@ -27,9 +27,7 @@ def discover(folder: Path, package: str = "routes") -> Router:
     """
     files = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
     if not files:
-        raise RouteFileError(
-            f"{folder}: there is no route file; fix: add routes/<name>.py with 'router = Router()'"
-        )
+        raise RouteFileError(f"{folder}: there is no route file; fix: add routes/<name>.py with 'router = Router()'")
     root = Router()
     owners: dict[int, Path] = {}
     for path in files:
@@ -37,8 +35,7 @@ def discover(folder: Path, package: str = "routes") -> Router:
         owner = owners.setdefault(id(router), path)
         if owner is not path:
             raise RouteFileError(
-                f"{path}: its 'router' is that of {owner}, whose routes would run twice; "
-                "fix: write router = Router()"
+                f"{path}: its 'router' is that of {owner}, whose routes would run twice; fix: write router = Router()"
             )
         root.include(router)
     if not root.routes:
@@ -48,9 +45,7 @@ def discover(folder: Path, package: str = "routes") -> Router:
 
 def _load(path: Path, name: str) -> Router:
     if not path.stem.isidentifier():
-        raise RouteFileError(
-            f"{path}: the name cannot be imported; fix: rename it with letters, digits and '_'"
-        )
+        raise RouteFileError(f"{path}: the name cannot be imported; fix: rename it with letters, digits and '_'")
     # An error of the file itself is not translated: its own traceback is the best message.
     module = importlib.import_module(name)
     if module.__file__ is None or not path.samefile(module.__file__):

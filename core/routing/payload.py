@@ -140,9 +140,7 @@ def _pydantic(annotation: Any) -> Decoder:
             problems = error.errors(include_url=False, include_input=False, include_context=False)
             if problems[0]["type"] == "json_invalid":
                 raise UndecodablePayload(f"the payload is not JSON: {_listed(problems)}") from error
-            raise InvalidPayload(
-                f"the payload does not fit {_name(annotation)}: {_listed(problems)}"
-            ) from error
+            raise InvalidPayload(f"the payload does not fit {_name(annotation)}: {_listed(problems)}") from error
 
     return decode
 

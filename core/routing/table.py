@@ -76,7 +76,7 @@ class RouteTable:
         binder = Binder()
         self.routes: list[CompiledRoute] = []
         self._trie: FilterTrie[CompiledRoute] = FilterTrie()
-        self._literal: dict[str, list[CompiledRoute]] = {}
+        self._literal: dict[str, tuple[CompiledRoute, ...]] = {}
         names: dict[str, Route] = {}
         for position, route in enumerate(routes):
             _check_name(route, names)
@@ -94,7 +94,7 @@ class RouteTable:
             if topics.has_wildcard(topic_filter):
                 self._trie.insert(topic_filter, compiled)
             else:
-                self._literal.setdefault(topic_filter, []).append(compiled)
+                self._literal[topic_filter] = (*self._literal.get(topic_filter, ()), compiled)
 
     def match(self, topic: str) -> list[RouteMatch]:
         """Find every route that matches a topic name, in the order of declaration.
@@ -133,8 +133,7 @@ def _check_name(route: Route, names: dict[str, Route]) -> None:
     other = names.setdefault(route.name, route)
     if other is not route:
         raise DuplicateRouteName(
-            f"{route.describe()}: the name {route.name!r} is taken by {other.describe()}; "
-            "fix: rename one of them"
+            f"{route.describe()}: the name {route.name!r} is taken by {other.describe()}; fix: rename one of them"
         )
 
 

@@ -97,7 +97,7 @@ DOCUMENTS = [path for path in sorted((ROOT / "docs").glob("*.md")) if "```py" in
 def test_snippets_run_as_printed(document: Path, tmp_path: Path) -> None:
     """Whoever copies the snippets of a page, in order, gets working code."""
     result = run(str(document), document.read_text(), tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (0, "") == (result.returncode, result.stderr)
 
 
 def test_the_pages_on_code_have_snippets() -> None:
@@ -132,14 +132,14 @@ assert VALUE == {expected}
 def test_stored_snippets_are_imported_and_others_share_a_namespace(tmp_path: Path) -> None:
     """A page that is right passes; other languages are left alone."""
     result = run("page.md", GOOD.format(expected=7), tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert (tmp_path / "routes" / "extra.py").read_text() == "# routes/extra.py\nVALUE = 7\n"
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "# routes/extra.py\nVALUE = 7\n" == (tmp_path / "routes" / "extra.py").read_text()
 
 
 def test_failing_snippet_names_its_line(tmp_path: Path) -> None:
     """A page that is wrong fails, with the line of the page in the traceback."""
     result = run("page.md", GOOD.format(expected=8), tmp_path)
-    assert result.returncode == 1
+    assert 1 == result.returncode
     assert 'File "page.md", line 17' in result.stderr
 
 

@@ -27,7 +27,7 @@ async def test_function_runs_in_a_thread_and_coroutines_on_the_loop() -> None:
         return threading.current_thread() is threading.main_thread(), request_id.get(), bridge.run(where())
 
     request_id.set("r1")
-    assert await bridge.call(function) == (False, "r1", (True, "r1"))
+    assert (False, "r1", (True, "r1")) == await bridge.call(function)
 
 
 async def test_exceptions_pass_in_both_directions() -> None:
@@ -87,7 +87,7 @@ async def test_cancelling_ends_every_wait_of_the_thread() -> None:
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert ends == ["cancelled", "cancelled"]
+    assert ["cancelled", "cancelled"] == ends
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -116,7 +116,7 @@ async def test_what_a_cancelled_thread_did_counts(fails: bool) -> None:
         with pytest.raises(ValueError, match="failed after all"):
             await call
     else:
-        assert await call == "finished"
+        assert "finished" == await call
 
 
 async def test_second_cancellation_gives_the_thread_up() -> None:
@@ -156,4 +156,4 @@ async def test_cancelled_function_that_has_not_begun_never_begins() -> None:
     release.set()
     assert await busy is True
     await loop.shutdown_default_executor()
-    assert ran == []
+    assert [] == ran

@@ -19,39 +19,39 @@ def context_of(decode: Any = float) -> Context:
 def test_reads_like_a_mapping() -> None:
     """All that is known of a message is there by key and by attribute."""
     context = context_of()
-    assert dict(context) == {
+    assert {
         "message": MESSAGE,
         "topic": "a/b",
         "params": {"x": 1},
         "client": None,
         "payload": 21.5,
-    }
-    assert (context.message, context.topic, context.params, context.payload) == (
+    } == dict(context)
+    assert (
         MESSAGE,
         "a/b",
         {"x": 1},
         21.5,
-    )
+    ) == (context.message, context.topic, context.params, context.payload)
     assert context.client is None
-    assert repr(context) == "<Context 'a/b' {'x': 1}>"
+    assert "<Context 'a/b' {'x': 1}>" == repr(context)
 
 
 def test_payload_is_decoded_once_and_only_when_asked_for() -> None:
     """Decoding costs nothing where nobody reads the payload."""
     decoded: list[bytes] = []
     context = context_of(lambda payload: decoded.append(payload) or "value")
-    assert ("payload" in context, len(context), list(context)[-1]) == (
+    assert (
         True,
         5,
         "payload",
-    )
-    assert decoded == []
-    assert (context.payload, context["payload"], context.get("payload")) == (
+    ) == ("payload" in context, len(context), list(context)[-1])
+    assert [] == decoded
+    assert (
         "value",
         "value",
         "value",
-    )
-    assert decoded == [b"21.5"]
+    ) == (context.payload, context["payload"], context.get("payload"))
+    assert [b"21.5"] == decoded
 
 
 def test_payload_error_reaches_whoever_reads_it() -> None:
@@ -71,14 +71,14 @@ def test_middleware_may_add_replace_and_delete() -> None:
     context = context_of()
     context["tenant"] = "north"
     context["payload"] = "replaced"
-    assert (context["tenant"], context.payload, len(context)) == (
+    assert (
         "north",
         "replaced",
         6,
-    )
+    ) == (context["tenant"], context.payload, len(context))
     del context["payload"]
     del context["tenant"]
-    assert (context.payload, context.get("tenant")) == (21.5, None)
+    assert (21.5, None) == (context.payload, context.get("tenant"))
 
 
 def test_unknown_key_is_an_error() -> None:
@@ -90,7 +90,7 @@ def test_unknown_key_is_an_error() -> None:
 def test_a_context_equals_only_itself() -> None:
     """Contexts can be compared and hashed without touching their payloads."""
     one, other = context_of(), context_of()
-    assert (one == one, one == other, len({one, other})) == (True, False, 2)
+    assert (True, False, 2) == (one == one, one == other, len({one, other}))
 
 
 async def test_run_without_a_thread_says_what_to_do() -> None:

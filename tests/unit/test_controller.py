@@ -44,12 +44,12 @@ def test_method_read_through_a_class_is_an_action_of_that_class() -> None:
     for kind in (Base, Sub):
         action: Any = kind.store
         assert isinstance(action, ControllerAction)
-        assert (action.controller, action.function.__qualname__) == (kind, "Base.store")
-    assert (Base.store.__qualname__, Sub.store.__qualname__) == (
+        assert (kind, "Base.store") == (action.controller, action.function.__qualname__)
+    assert (
         "Base.store",
         "Sub.store",
-    )
-    assert repr(Sub.store) == "<action Sub.store>"
+    ) == (Base.store.__qualname__, Sub.store.__qualname__)
+    assert "<action Sub.store>" == repr(Sub.store)
 
 
 def test_actions_are_equal_by_class_and_function() -> None:
@@ -63,29 +63,29 @@ def test_actions_are_equal_by_class_and_function() -> None:
 async def test_overriding_and_super_work_as_in_any_class() -> None:
     """Instances, ``super()`` and explicit calls see plain methods."""
     sub: Any = Sub()
-    assert await sub.store() == "Sub stores"
-    assert await sub.other() == "sub other"
-    assert await Base.other(sub) == "other"
+    assert "Sub stores" == await sub.store()
+    assert "sub other" == await sub.other()
+    assert "other" == await Base.other(sub)
 
 
 async def test_bound_action_runs_on_its_instance() -> None:
     """``bind`` gives the method of one instance."""
     action: Any = Sub.store
-    assert await action.bind(Sub())() == "Sub stores"
+    assert "Sub stores" == await action.bind(Sub())()
 
 
 async def test_static_and_class_methods_stay_what_they_are() -> None:
     """They need no instance, and can be routed as plain functions."""
     static: Any = Base.static
-    assert (isinstance(static, ControllerAction), await static()) == (False, "static")
-    assert await Sub.by_class() == "Sub"
+    assert (False, "static") == (isinstance(static, ControllerAction), await static())
+    assert "Sub" == await Sub.by_class()
 
 
 def test_what_is_no_public_method_is_left_alone() -> None:
     """Attributes, properties and private methods are read as ever."""
-    assert Base.constant == 7
+    assert 7 == Base.constant
     assert isinstance(Base.label, property)
-    assert Base().label == "label"
+    assert "label" == Base().label
     assert not isinstance(Base._private, ControllerAction)
 
 
@@ -108,9 +108,9 @@ async def test_mixins_keep_the_method_resolution_order() -> None:
 
     first: Any = First.save
     second: Any = Second.save
-    assert (first.controller, second.controller) == (First, Second)
-    assert await first.bind(First())() == "storing"
-    assert await second.bind(Second())() == "loud storing"
+    assert (First, Second) == (first.controller, second.controller)
+    assert "storing" == await first.bind(First())()
+    assert "loud storing" == await second.bind(Second())()
 
 
 def test_decorated_method_is_an_action() -> None:
@@ -128,7 +128,7 @@ def test_decorated_method_is_an_action() -> None:
         async def store(self) -> None: ...
 
     assert isinstance(Decorated.store, ControllerAction)
-    assert Decorated.store.__name__ == "store"
+    assert "store" == Decorated.store.__name__
 
 
 def test_controllers_may_be_abstract() -> None:

@@ -36,8 +36,8 @@ async def test_first_middleware_is_the_outermost() -> None:
         return "result"
 
     pipeline = fold([Named("one", trace), Named("two", trace)], endpoint)
-    assert await pipeline(new_context()) == "one(two(result))"
-    assert trace == ["one in", "two in", "action", "two out", "one out"]
+    assert "one(two(result))" == await pipeline(new_context())
+    assert ["one in", "two in", "action", "two out", "one out"] == trace
 
 
 async def test_base_class_passes_through() -> None:
@@ -46,8 +46,8 @@ async def test_base_class_passes_through() -> None:
     async def endpoint(context: Context) -> str:
         return "result"
 
-    assert await fold([Middleware()], endpoint)(new_context()) == "result"
-    assert await fold([], endpoint)(new_context()) == "result"
+    assert "result" == await fold([Middleware()], endpoint)(new_context())
+    assert "result" == await fold([], endpoint)(new_context())
 
 
 class Silent(Middleware):
@@ -63,7 +63,7 @@ async def test_not_calling_next_stops_the_message() -> None:
         trace.append("action")
 
     await fold([Silent(), Named("inner", trace)], endpoint)(new_context())
-    assert trace == []
+    assert [] == trace
 
 
 class NoHandle:
@@ -121,4 +121,4 @@ def test_duck_typed_and_decorated_middleware_is_accepted() -> None:
             return await next_handler(context)
 
     duck: Any = Duck()
-    assert checked([duck], "place") == (duck,)
+    assert (duck,) == checked([duck], "place")

@@ -46,30 +46,30 @@ def test_on_keeps_every_option() -> None:
     )
     router.on("c", action)
     full, plain = router.routes
-    assert (full.qos, full.middleware, full.ordered, full.order_by) == (
+    assert (
         2,
         (step,),
         "strict",
         "x",
-    )
-    assert (full.payload, full.reply, full.timeout, full.name) == (
+    ) == (full.qos, full.middleware, full.ordered, full.order_by)
+    assert (
         bytes,
         "b/{x}",
         5,
         "the route",
-    )
-    assert (plain.qos, plain.middleware, plain.ordered, plain.order_by) == (
+    ) == (full.payload, full.reply, full.timeout, full.name)
+    assert (
         1,
         (),
         True,
         None,
-    )
-    assert (plain.payload, plain.reply, plain.timeout, plain.name) == (
+    ) == (plain.qos, plain.middleware, plain.ordered, plain.order_by)
+    assert (
         None,
         None,
         None,
         None,
-    )
+    ) == (plain.payload, plain.reply, plain.timeout, plain.name)
 
 
 def test_each_route_knows_its_source_line() -> None:
@@ -83,20 +83,20 @@ def test_each_route_knows_its_source_line() -> None:
     @router.route("c")
     async def decorated() -> None: ...
 
-    assert [route.source.file for route in router.routes] == [__file__] * 3
-    assert [route.source.line for route in router.routes] == [
+    assert [__file__] * 3 == [route.source.file for route in router.routes]
+    assert [
         first,
         first + 3,
         first + 5,
-    ]
-    assert router.routes[0].describe() == f"{__file__}:{first}: route 'a'"
+    ] == [route.source.line for route in router.routes]
+    assert f"{__file__}:{first}: route 'a'" == router.routes[0].describe()
 
 
 def test_decorator_declares_and_returns_the_function() -> None:
     """``@router.route`` leaves the function as it is."""
     router = Router()
     assert router.route("a/{x}", qos=0)(action) is action
-    assert (router.routes[0].action, router.routes[0].qos) == (action, 0)
+    assert (action, 0) == (router.routes[0].action, router.routes[0].qos)
 
 
 def test_groups_nest_to_any_depth() -> None:
@@ -110,18 +110,18 @@ def test_groups_nest_to_any_depth() -> None:
         with site.group() as plain:
             plain.on("z", action)
     router.on("last", action)
-    assert patterns(router) == [
+    assert [
         "r/{site}/hall/{x}",
         "r/{site}/y",
         "r/{site}/z",
         "r/last",
-    ]
-    assert [route.middleware for route in router.routes] == [
+    ] == patterns(router)
+    assert [
         tuple(steps),
         (steps[0], steps[1]),
         (steps[0], steps[1]),
         (steps[0],),
-    ]
+    ] == [route.middleware for route in router.routes]
 
 
 def test_include_adds_prefix_and_middleware_in_front() -> None:
@@ -132,9 +132,9 @@ def test_include_adds_prefix_and_middleware_in_front() -> None:
     router = Router(prefix="r", middleware=[outer])
     with router.group("g") as group:
         group.include(part, prefix="p")
-    assert patterns(router) == ["r/g/p/{x}"]
-    assert router.routes[0].middleware == (outer, inner)
-    assert (patterns(part), part.routes[0].middleware) == (["{x}"], (inner,))
+    assert ["r/g/p/{x}"] == patterns(router)
+    assert (outer, inner) == router.routes[0].middleware
+    assert (["{x}"], (inner,)) == (patterns(part), part.routes[0].middleware)
 
 
 def test_include_takes_the_routes_of_now() -> None:
@@ -144,7 +144,7 @@ def test_include_takes_the_routes_of_now() -> None:
         group.on("before", action)
     router.include(part)
     part.on("after", action)
-    assert patterns(router) == ["g/before"]
+    assert ["g/before"] == patterns(router)
 
 
 def test_routes_can_not_be_changed_from_outside() -> None:
@@ -237,7 +237,7 @@ def route(pattern: str, **options: Any) -> Any:
         (
             route("a", qoss=1),
             RoutingError,
-            "unexpected keyword argument 'qoss'; fix: use the options of Router.on",
+            "unexpected keyword argument 'qoss'",
         ),
         (
             include_itself,
@@ -279,7 +279,7 @@ def test_mistakes_are_refused_where_they_are_made(declare: Any, error: type[Exce
     assert message in str(caught.value)
 
     assert str(caught.value).startswith(f"{__file__}:")
-    assert router.routes == ()
+    assert () == router.routes
 
 
 def test_clash_behind_a_prefix_names_both_places() -> None:

@@ -28,7 +28,7 @@ def test_legal_names(topic: str) -> None:
 )
 def test_illegal_names(topic: str, problem: str) -> None:
     """Each illegal name is refused with its reason; length counts bytes, not characters."""
-    assert topics.name_problem(topic) == problem
+    assert problem == topics.name_problem(topic)
 
 
 @pytest.mark.parametrize("topic_filter", ["#", "+", "a/#", "+/+/#", "/+", "a//+", "$SYS/#", "/"])
@@ -51,7 +51,7 @@ def test_legal_filters(topic_filter: str) -> None:
 )
 def test_illegal_filters(topic_filter: str, problem: str) -> None:
     """Each illegal filter is refused with its reason."""
-    assert topics.filter_problem(topic_filter) == problem
+    assert problem == topics.filter_problem(topic_filter)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +106,4 @@ def test_wildcards_are_recognised(topic_filter: str, expected: bool) -> None:
 )
 def test_joining(prefix: str, rest: str, expected: str) -> None:
     """Exactly one slash divides a prefix from the rest; other slashes stay as they are."""
-    assert topics.join(prefix, rest) == expected
+    assert expected == topics.join(prefix, rest)

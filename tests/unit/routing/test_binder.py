@@ -30,9 +30,7 @@ class Reading(msgspec.Struct):
 class Publisher:
     """Stands in for the connection; actions only receive it here."""
 
-    async def publish(
-        self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False
-    ) -> None: ...
+    async def publish(self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False) -> None: ...
 
 
 CLIENT = Publisher()
@@ -88,7 +86,7 @@ async def test_arguments_are_supplied_by_name() -> None:
         MESSAGE,
         "north",
     )
-    assert await run(action) == expected
+    assert expected == await run(action)
 
 
 async def test_action_without_arguments() -> None:
@@ -97,7 +95,7 @@ async def test_action_without_arguments() -> None:
     async def action() -> str:
         return "ran"
 
-    assert await run(action) == "ran"
+    assert "ran" == await run(action)
 
 
 async def test_context_gives_everything_by_key() -> None:
@@ -106,7 +104,7 @@ async def test_context_gives_everything_by_key() -> None:
     async def action(context: Context) -> Any:
         return context["payload"], context["params"]["house"], context["topic"], context["client"]
 
-    assert await run(action) == ({"value": 21.5}, 7, MESSAGE.topic, CLIENT)
+    assert ({"value": 21.5}, 7, MESSAGE.topic, CLIENT) == await run(action)
 
 
 async def test_every_kind_of_parameter() -> None:
@@ -117,7 +115,7 @@ async def test_every_kind_of_parameter() -> None:
     ) -> Any:
         return house, unknown, site, args, topic, rest
 
-    assert await run(action) == (7, "default", "north", (), MESSAGE.topic, {"device": DEVICE})
+    assert (7, "default", "north", (), MESSAGE.topic, {"device": DEVICE}) == await run(action)
 
 
 async def test_defaults_stay_for_what_the_route_does_not_supply() -> None:
@@ -126,7 +124,7 @@ async def test_defaults_stay_for_what_the_route_does_not_supply() -> None:
     async def action(limit: int = 5, site: str = "none", *, other: str = "kept") -> Any:
         return limit, site, other
 
-    assert await run(action) == (5, "north", "kept")
+    assert (5, "north", "kept") == await run(action)
 
 
 @pytest.mark.parametrize("name", ["devise_id", "params", "request"])
@@ -135,10 +133,7 @@ def test_unknown_argument_is_refused(name: str) -> None:
     namespace: dict[str, Any] = {}
     exec(f"async def action({name}): ...", namespace)
     text = refusal(namespace["action"])
-    assert (
-        f": action asks for {name!r}, which the route cannot supply; fix: put {{{name}}} in the pattern"
-        in text
-    )
+    assert f": action asks for {name!r}, which the route cannot supply; fix: put {{{name}}} in the pattern" in text
     assert text.endswith("or use one of: site, house, device, context, payload, topic, message, client")
 
 
@@ -191,7 +186,7 @@ def takes(annotation: Any) -> Any:
 )
 async def test_annotation_that_fits_the_pattern(annotation: Any) -> None:
     """A parameter may be annotated with its type or a broader one."""
-    assert await run(takes(annotation)) == 7
+    assert 7 == await run(takes(annotation))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +232,7 @@ async def test_payload_is_converted_to_its_annotation(annotation: Any, expected:
         return payload
 
     action.__annotations__["payload"] = annotation
-    assert await run(action) == expected
+    assert expected == await run(action)
 
 
 async def test_payload_option_wins_over_the_annotation() -> None:
@@ -249,8 +244,8 @@ async def test_payload_option_wins_over_the_annotation() -> None:
     async def by_context(context: Context) -> Any:
         return context.payload
 
-    assert await run(annotated, payload=bytes) == MESSAGE.payload
-    assert await run(by_context, payload=Reading) == Reading(21.5)
+    assert MESSAGE.payload == await run(annotated, payload=bytes)
+    assert Reading(21.5) == await run(by_context, payload=Reading)
 
 
 def test_payload_type_without_conversion_is_refused() -> None:
@@ -325,7 +320,7 @@ class Callable2:
 
 
 async def with_limit(limit: int, site: str, payload: Reading) -> Any:
-    assert limit == 3
+    assert 3 == limit
     return site, payload, in_loop()
 
 
@@ -380,7 +375,7 @@ class Store(Controller):
 )
 async def test_every_callable_gets_typed_arguments_and_runs_in_its_place(action: Any, loop: bool) -> None:
     """Behind partials, decorators, methods and objects; coroutines run on the loop, the rest in a thread."""
-    assert await run(action) == ("north", Reading(21.5), loop)
+    assert ("north", Reading(21.5), loop) == await run(action)
 
 
 async def test_coroutine_of_a_plain_function_is_awaited() -> None:
@@ -389,7 +384,7 @@ async def test_coroutine_of_a_plain_function_is_awaited() -> None:
     async def action(site: str) -> str:
         return f"ran at {site}"
 
-    assert await run(lambda site: action(site)) == "ran at north"
+    assert "ran at north" == await run(lambda site: action(site))  # noqa: PLW0108 - the lambda is the point
 
 
 def generator() -> Iterator[int]:
@@ -450,7 +445,7 @@ async def test_one_instance_per_controller_class() -> None:
         await match.compiled.pipeline(match.context(Message("a", b"{}"), None)) for match in matches
     ]
     assert first is second
-    assert (type(first), type(third)) == (Base, Sub)
+    assert (Base, Sub) == (type(first), type(third))
 
 
 class NeedsArgument(Controller):
@@ -504,7 +499,7 @@ async def test_action_is_not_begun_with_a_payload_that_cannot_be_used(
     context = match.context(Message(MESSAGE.topic, payload), None)
     with pytest.raises(error):
         await match.compiled.pipeline(context)
-    assert (ran, context.reached) == ([], False)
+    assert ([], False) == (ran, context.reached)
 
 
 async def test_payload_that_nobody_reads_is_not_decoded() -> None:
@@ -514,7 +509,7 @@ async def test_payload_that_nobody_reads_is_not_decoded() -> None:
         return site
 
     message = Message(MESSAGE.topic, b"\xff")
-    assert await run(action, message=message) == "north"
+    assert "north" == await run(action, message=message)
     with pytest.raises(UndecodablePayload):
         await run(action, message=message, payload=Reading)
 
@@ -548,7 +543,7 @@ async def test_plain_action_runs_in_a_thread_and_reaches_the_loop() -> None:
         return in_loop(), context.run(work(house)), request_id.get()
 
     request_id.set("r1")
-    assert await run(action) == (False, (7, True, "r1"), "r1")
+    assert (False, (7, True, "r1"), "r1") == await run(action)
 
 
 async def test_exception_of_a_thread_is_raised() -> None:

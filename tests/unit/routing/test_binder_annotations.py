@@ -24,9 +24,7 @@ class Reading(msgspec.Struct):
 
 
 class Textual(Controller):
-    async def store(
-        self, house: int, payload: Annotated[Reading | None, "m"], client: Client, context: Context
-    ) -> Any:
+    async def store(self, house: int, payload: Annotated[Reading | None, "m"], client: Client, context: Context) -> Any:
         return house, payload
 
     async def unresolved(self, payload: Decimal) -> None: ...
@@ -44,14 +42,12 @@ async def test_textual_annotations_are_resolved() -> None:
     """Annotations of payload and parameters are read; others may exist only for type checkers."""
     [match] = table_of(Textual.store).match("7")
     context = match.context(Message("7", b'{"value": 21.5}'), None)
-    assert await match.compiled.pipeline(context) == (7, Reading(21.5))
+    assert (7, Reading(21.5)) == await match.compiled.pipeline(context)
 
 
 def test_payload_type_that_exists_only_for_type_checkers_is_refused() -> None:
     """The payload's type is needed when the service runs."""
-    with pytest.raises(
-        BindingError, match=r"Textual.unresolved cannot be resolved: name 'Decimal' .*; fix: define"
-    ):
+    with pytest.raises(BindingError, match=r"Textual.unresolved cannot be resolved: name 'Decimal' .*; fix: define"):
         table_of(Textual.unresolved)
 
 

@@ -40,14 +40,14 @@ def test_files_are_joined_in_name_order(write: Write) -> None:
         __init__="",
     )
     routes = discover(folder, "some_routes").routes
-    assert [route.pattern.text for route in routes] == ["a", "b", "z"]
-    assert [Path(route.source.file).name for route in routes] == ["apple.py", "apple.py", "zebra.py"]
+    assert ["a", "b", "z"] == [route.pattern.text for route in routes]
+    assert ["apple.py", "apple.py", "zebra.py"] == [Path(route.source.file).name for route in routes]
 
 
 def test_file_without_routes_is_no_mistake_beside_others(write: Write) -> None:
     """A router may still be empty."""
     folder = write(a=HEADER, b=HEADER + "router.on('b', action)")
-    assert len(discover(folder, "some_routes").routes) == 1
+    assert 1 == len(discover(folder, "some_routes").routes)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,7 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
         (HEADER + "router.on('a/#/b', action)", PatternError),
     ],
 )
-def test_file_that_fails_to_import_stops_with_its_own_error(
-    write: Write, text: str, error: type[Exception]
-) -> None:
+def test_file_that_fails_to_import_stops_with_its_own_error(write: Write, text: str, error: type[Exception]) -> None:
     """The traceback of the route file itself comes out, untranslated."""
     folder = write(a=HEADER + "router.on('a', action)", b=text)
     with pytest.raises(error) as caught:
@@ -109,7 +107,5 @@ def test_module_of_another_folder_is_refused(write: Write, tmp_path: Path) -> No
     other = tmp_path / "other" / "some_routes"
     other.mkdir(parents=True)
     (other / "a.py").write_text(HEADER)
-    with pytest.raises(
-        RouteFileError, match=r"'import some_routes.a' finds .* instead; fix: start in the folder"
-    ):
+    with pytest.raises(RouteFileError, match=r"'import some_routes.a' finds .* instead; fix: start in the folder"):
         discover(other, "some_routes")

@@ -31,7 +31,7 @@ def extract(text: str, topic: str) -> dict[str, Any] | None:
 )
 def test_filter_of_a_pattern(text: str, topic_filter: str) -> None:
     """Each parameter becomes the wildcard that subscribes to it; literals stay as they are."""
-    assert parse(text).filter == topic_filter
+    assert topic_filter == parse(text).filter
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_filter_of_a_pattern(text: str, topic_filter: str) -> None:
 )
 def test_parameters(text: str, topic: str, params: dict[str, Any]) -> None:
     """Parameters are read from their levels and converted."""
-    assert extract(text, topic) == params
+    assert params == extract(text, topic)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_levels_that_do_not_convert(text: str, topic: str) -> None:
 
 def test_last_item_may_hold_the_rest_of_the_topic() -> None:
     """A topic split no further than needed gives the same parameters."""
-    assert parse("a/{rest:path}").extract(["a", "b/c/d"]) == {"rest": "b/c/d"}
+    assert {"rest": "b/c/d"} == parse("a/{rest:path}").extract(["a", "b/c/d"])
 
 
 def test_types_of_a_pattern() -> None:
     """Each parameter's type is known, the rest of a path is text."""
     types = parse("{a}/{b:int}/{c:float}/{d:uuid}/{e:path}").types
-    assert types == {"a": str, "b": int, "c": float, "d": uuid.UUID, "e": str}
+    assert {"a": str, "b": int, "c": float, "d": uuid.UUID, "e": str} == types
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,7 @@ def test_types_of_a_pattern() -> None:
             "shared subscriptions are made by the service",
             "leave '$share/<group>/' out",
         ),
-        *[
-            ("{" + name + "}", f"{name!r} has a meaning of its own", "rename")
-            for name in sorted(RESERVED_NAMES)
-        ],
+        *[("{" + name + "}", f"{name!r} has a meaning of its own", "rename") for name in sorted(RESERVED_NAMES)],
     ],
 )
 def test_illegal_patterns(text: str, problem: str, fix: str) -> None:
@@ -139,4 +136,4 @@ def test_illegal_patterns(text: str, problem: str, fix: str) -> None:
     with pytest.raises(PatternError) as caught:
         parse(text)
     reason, _, advice = str(caught.value).partition("; fix: ")
-    assert (problem in reason, fix in advice) == (True, True), str(caught.value)
+    assert (True, True) == (problem in reason, fix in advice), str(caught.value)

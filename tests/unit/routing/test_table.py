@@ -36,13 +36,13 @@ def found(table: RouteTable, topic: str) -> list[tuple[str, dict[str, Any]]]:
 def test_every_matching_route_is_found_once_in_order_of_declaration() -> None:
     """A message runs every route that matches, in the order in which they were written."""
     table = table_of("#", "a/b", "{x}/b", "a/{rest:path}", "b/#", "a/b", "a/{n:int}")
-    assert found(table, "a/b") == [
+    assert [
         ("#", {}),
         ("a/b", {}),
         ("{x}/b", {"x": "a"}),
         ("a/{rest:path}", {"rest": "b"}),
         ("a/b", {}),
-    ]
+    ] == found(table, "a/b")
 
 
 @pytest.mark.parametrize(
@@ -61,39 +61,37 @@ def test_levels_that_do_not_convert_make_only_their_route_not_match(topic: str, 
     router = Router()
     router.on("a/{x:int}", action, name="typed")
     router.on("a/{x}", action, name="text")
-    assert [match.route.name for match in RouteTable(router.routes).match(topic)] == expected
+    assert expected == [match.route.name for match in RouteTable(router.routes).match(topic)]
 
 
 @given(st.lists(topic_filters(), max_size=12), topic_names)
 def test_table_agrees_with_a_naive_matcher(filters: list[str], topic: str) -> None:
     """Literal and wildcard routes together are found exactly where they match one by one."""
     expected = [topic_filter for topic_filter in filters if naive_match(topic_filter, topic)]
-    assert [match.route.pattern.text for match in table_of(*filters).match(topic)] == expected
+    assert expected == [match.route.pattern.text for match in table_of(*filters).match(topic)]
 
 
 @pytest.mark.parametrize("topic", ["$SYS/broker/load", "$SYS"])
 def test_dollar_topics_need_a_pattern_that_begins_with_them(topic: str) -> None:
     """Wildcards and parameters at the first level leave ``$SYS`` alone (MQTT 5 section 4.7.2)."""
-    table = table_of(
-        "#", "+/broker/load", "{x}/broker/load", "{rest:path}", "{x}", "$SYS/#", "$SYS/{rest:path}"
-    )
-    assert [pattern for pattern, _ in found(table, topic)] == ["$SYS/#", "$SYS/{rest:path}"]
+    table = table_of("#", "+/broker/load", "{x}/broker/load", "{rest:path}", "{x}", "$SYS/#", "$SYS/{rest:path}")
+    assert ["$SYS/#", "$SYS/{rest:path}"] == [pattern for pattern, _ in found(table, topic)]
 
 
 def test_topic_of_65535_bytes() -> None:
     """The longest topic, of 32,768 levels, is matched and its rest kept whole."""
     topic = "a/" * 32_767 + "a"
-    assert found(table_of("a/{x}/{rest:path}", "b/#", topic), topic) == [
+    assert [
         ("a/{x}/{rest:path}", {"x": "a", "rest": topic[4:]}),
         (topic, {}),
-    ]
+    ] == found(table_of("a/{x}/{rest:path}", "b/#", topic), topic)
     slashes = "/" * 65_535
-    assert found(table_of("{rest:path}", "/{x}/#"), slashes) == [("{rest:path}", {"rest": slashes})]
+    assert [("{rest:path}", {"rest": slashes})] == found(table_of("{rest:path}", "/{x}/#"), slashes)
 
 
 def test_empty_table_matches_nothing() -> None:
     """Without routes no topic matches."""
-    assert table_of().match("a") == []
+    assert [] == table_of().match("a")
 
 
 def test_subscriptions_are_filters_with_their_highest_qos() -> None:
@@ -103,14 +101,14 @@ def test_subscriptions_are_filters_with_their_highest_qos() -> None:
     router.on("a/{y:int}", action, qos=2)
     router.on("a/+", action, qos=1)
     router.on("b/{rest:path}", action)
-    assert RouteTable(router.routes).subscriptions == {"a/+": 2, "b/#": 1}
+    assert {"a/+": 2, "b/#": 1} == RouteTable(router.routes).subscriptions
 
 
 def test_contexts_of_one_match_do_not_share_parameters() -> None:
     """What a handler does to its parameters is gone when the message is tried again."""
     [match] = table_of("{x}").match("a")
     match.context(Message("a", b""), None).params.clear()
-    assert match.context(Message("a", b""), None).params == {"x": "a"}
+    assert {"x": "a"} == match.context(Message("a", b""), None).params
 
 
 # --- pipeline ---
@@ -151,22 +149,20 @@ async def test_middleware_runs_global_then_group_then_route() -> None:
     main.include(router)
     table = RouteTable(main.routes, [Named("global")])
     names = ["global", "included by", "router", "outer", "outer 2", "inner", "route"]
-    assert await run(table, "a/b/c") == ([*names, "action"], True)
-    assert [step.name for step in table.routes[0].middleware if isinstance(step, Named)] == names
+    assert ([*names, "action"], True) == await run(table, "a/b/c")
+    assert names == [step.name for step in table.routes[0].middleware if isinstance(step, Named)]
 
 
 async def test_filtered_message_never_reaches_the_action() -> None:
     """A middleware that does not call on leaves ``context.reached`` false."""
     router = Router()
     router.on("a", trail, middleware=[Named("before"), Stop(), Named("after")])
-    assert await run(RouteTable(router.routes), "a") == (["before", "stopped"], False)
+    assert (["before", "stopped"], False) == await run(RouteTable(router.routes), "a")
 
 
 def test_global_middleware_is_checked() -> None:
     """A class in place of an instance is found at start-up."""
-    with pytest.raises(
-        RoutingError, match=r"^global middleware: middleware Stop is a class; fix: write Stop\(\)$"
-    ):
+    with pytest.raises(RoutingError, match=r"^global middleware: middleware Stop is a class; fix: write Stop\(\)$"):
         table_of("a", middleware=[Stop])
 
 
@@ -181,21 +177,20 @@ def test_two_routes_of_one_name_are_refused() -> None:
     first, second = router.routes
     with pytest.raises(DuplicateRouteName) as caught:
         RouteTable(router.routes)
-    assert str(caught.value) == (
-        f"{second.describe()}: the name 'same' is taken by {first.describe()}; fix: rename one of them"
-    )
+    expected = f"{second.describe()}: the name 'same' is taken by {first.describe()}; fix: rename one of them"
+    assert expected == str(caught.value)
 
 
 def test_routes_without_names_are_no_duplicates() -> None:
     """Most routes need no name."""
-    assert len(table_of("a", "b").routes) == 2
+    assert 2 == len(table_of("a", "b").routes)
 
 
 def test_reply_topic_is_filled_with_parameters() -> None:
     """``reply=`` may use each parameter of the pattern, as text."""
     table = table_of("ask/{x}/{n:int}/{rest:path}", reply="answer/{n}/{x}/{rest}")
     [match] = table.match("ask/a/7/b/c")
-    assert match.compiled.reply_topic(match.params) == "answer/7/a/b/c"
+    assert "answer/7/a/b/c" == match.compiled.reply_topic(match.params)
 
 
 def test_route_without_reply() -> None:
@@ -238,7 +233,7 @@ def test_options_may_name_parameters_of_a_prefix() -> None:
     part.on("get", action, order_by="site", reply="answer/{site}")
     router = Router()
     router.include(part, prefix="{site}")
-    assert RouteTable(router.routes).routes[0].route.order_by == "site"
+    assert "site" == RouteTable(router.routes).routes[0].route.order_by
 
 
 def test_actions_are_compiled_once_per_route() -> None:
