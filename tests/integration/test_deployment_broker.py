@@ -1,16 +1,22 @@
 """The broker configuration that is shipped, run by the real Mosquitto."""
 
+import os
+import re
+import shlex
+import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.compose import PASSWORDS, ROOT, resolve
-from tests.servers import Mosquitto, executables
+from tests.servers import Certificates, Mosquitto, executables
 
 CONFIGURATION = ROOT / "deploy" / "mosquitto" / "mosquitto.conf"
 ACL = ROOT / "deploy" / "mosquitto" / "acl"
+GUIDE = ROOT / "docs" / "deployment.md"
 SERVICE = ("mqueduct", PASSWORDS["BROKER_PASSWORD"])
 DEVICE_PASSWORD = "of the device"
 
@@ -18,12 +24,22 @@ pytestmark = pytest.mark.mosquitto
 
 
 class ShippedMosquitto(Mosquitto):
-    """A broker with the shipped files; only its port and its folders are other ones than in the container."""
+    """A broker with the shipped files; only its ports and its folders are other ones than in the container."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        """Take the server's certificate for the TLS listener that the guide describes."""
+        super().__init__()
+        self._certificate = certificates.server
 
     def _prepare(self) -> None:
-        text = CONFIGURATION.read_text()
+        text = CONFIGURATION.read_text() + fence("conf")
+        (self.folder / "certs").mkdir()
+        self._own(self.folder / "certs")
+        self._write("certs/server.crt", self._certificate.certificate.read_text())
+        self._write("certs/server.key", self._certificate.key.read_text())
         replacements = {
             "listener 1883\n": f"listener {self.port} 127.0.0.1\n",
+            "listener 8883\n": f"listener {self.tls_port} 127.0.0.1\n",
             "/mosquitto/data/": f"{self.folder}/",
             "/mosquitto/config/": f"{self.folder}/",
         }
@@ -48,6 +64,13 @@ class ShippedMosquitto(Mosquitto):
         self.run_in_container(["mosquitto_passwd", "-b", "/mosquitto/data/passwords", name, DEVICE_PASSWORD])
 
 
+def fence(language: str, containing: str = "") -> str:
+    """Return the one fenced block of the guide that is of this language and contains a text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = [block for block in blocks if containing in block]
+    return str(found)
+
+
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     found: dict[str, Any] = resolve(tmp_path_factory.mktemp("compose"))["services"]
@@ -55,9 +78,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture
-def broker(services: dict[str, Any]) -> Iterator[ShippedMosquitto]:
+def broker(services: dict[str, Any], certificates: Certificates) -> Iterator[ShippedMosquitto]:
     """The shipped broker with the service's account, made as the compose file makes it, and two devices."""
-    server = ShippedMosquitto()
+    server = ShippedMosquitto(certificates)
     try:
         assert server.run_in_container(services["broker-account"]["command"]).stderr == ""
         server.add_device("pump-1")
@@ -70,6 +93,12 @@ def broker(services: dict[str, Any]) -> Iterator[ShippedMosquitto]:
 def client(program: str, server: Mosquitto, account: tuple[str, str] | None, *arguments: str) -> list[str]:
     login = ["-u", account[0], "-P", account[1]] if account else []
     return [executables.find(program), "-p", str(server.port), *login, "-q", "1", *arguments]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; the time limit of each test ends a wait in vain."""
+    while not condition():
+        time.sleep(0.05)
 
 
 def publish(server: Mosquitto, account: tuple[str, str] | None, topic: str) -> int:
@@ -114,6 +143,28 @@ def test_a_device_listens_for_itself_only(broker: ShippedMosquitto) -> None:
     for topic in ("devices/pump-2/config", "anything/else", "devices/pump-1/config", "sensors/pump-1/history/answer"):
         publish(broker, SERVICE, topic)
     assert received(broker, device, "device", 2) == ["devices/pump-1/config", "sensors/pump-1/history/answer"]
+
+
+def test_accounts_are_added_as_documented(broker: ShippedMosquitto) -> None:
+    """The guide's two commands let a new device in while the broker runs."""
+    device = ("pump-3", "password of pump-3")
+    assert publish(broker, device, "sensors/pump-3/data") != 0
+    add, reload = fence("sh", "mosquitto_passwd").splitlines()
+    assert shlex.split(add)[:4] == ["docker", "compose", "exec", "broker"]
+    assert broker.run_in_container(shlex.split(add)[4:]).returncode == 0
+    assert reload == "docker compose kill --signal HUP broker"
+    os.kill(broker.pid, signal.SIGHUP)
+    wait_until(lambda: publish(broker, device, "sensors/pump-3/data") == 0)
+
+
+def test_tls_as_documented(broker: ShippedMosquitto, certificates: Certificates) -> None:
+    """The guide's listener takes devices over TLS, and only with their accounts."""
+    tls = ["-p", str(broker.tls_port), "--cafile", str(certificates.ca), "-h", "localhost"]
+    message = ["-t", "sensors/pump-1/data", "-m", "x"]
+    command = client("mosquitto_pub", broker, ("pump-1", DEVICE_PASSWORD), *tls, *message)
+    assert subprocess.run(command, check=False).returncode == 0
+    command = client("mosquitto_pub", broker, None, *tls, *message)
+    assert subprocess.run(command, check=False, capture_output=True).returncode != 0
 
 
 def test_health_check(broker: ShippedMosquitto, services: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,4 +218,4 @@ def alive(pid: int) -> bool:
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for a condition; the time limit of each test ends a wait in vain."""
     while not condition():
-        psutil.wait_procs([], timeout=0.05)
+        time.sleep(0.05)
