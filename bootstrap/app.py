@@ -1,12 +1,12 @@
 """The composition root: the one place that puts the service together."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import func, select
 
-import app.models as models
 import config
-from app import demo
+from app import demo, models
 from app.middleware.log_messages import LogMessages
 from core.application import Application, IngestOptions
 from core.cli import Example
@@ -14,6 +14,7 @@ from core.middleware import Middleware
 from core.model import Model
 from core.routing.discovery import discover
 from core.routing.table import RouteTable
+from core.status import Gauge
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +27,7 @@ async def count_devices() -> int:
         return await session.scalar(select(func.count()).select_from(models.Device)) or 0
 
 
-GAUGES = {"devices": count_devices}
+GAUGES: Mapping[str, Gauge] = {"devices": count_devices}
 
 
 def global_middleware() -> list[Middleware]:

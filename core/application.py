@@ -26,6 +26,9 @@ __all__ = ["Application", "ApplicationStatistics", "IngestOptions"]
 
 logger = structlog.get_logger(__name__)
 
+CLOSING_TIME = 5.0
+"""Seconds for all connections to be closed after the drain."""
+
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
@@ -82,8 +85,8 @@ class Application:
         self.table = table
         self.embedded = EmbeddedBroker(broker.port) if embedded else None
         self._create_tables = create_tables
-        #: Whether a handler outlived the drain and its cancellation; known after ``stop``.
-        self.stuck = False
+        #: Whether the time to drain was too short for a handler; known after ``stop``.
+        self.cut_short = False
         self._subscription: asyncio.Task[None] | None = None
         self._consumer: Consumer
         self._subscriber: Subscriber
@@ -95,6 +98,7 @@ class Application:
         Raises:
             DatabaseUnavailable: The database could not be reached in time.
             SchemaError: It refuses the user, the password or the database's name.
+            BrokerUnavailable: The embedded broker could not start.
         """
         await self._reach_database()
         if self._create_tables:
@@ -117,20 +121,26 @@ class Application:
 
     async def _reach_database(self) -> None:
         backoff = Backoff(first=0.2, limit=3.0)
-        deadline = asyncio.get_running_loop().time() + self.ingest.database_patience
+        patience = self.ingest.database_patience
+        deadline = asyncio.get_running_loop().time() + patience
+        said = False
         while True:
             try:
                 return await self.database.ping()
             except DatabaseUnavailable as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
-                logger.warning("waiting for the database", reason=str(error))
+                if not said:
+                    logger.warning("waiting for the database", reason=str(error), patience=patience)
+                said = True
             await asyncio.sleep(backoff.next())
 
     async def _start_embedded(self, embedded: EmbeddedBroker) -> None:
         await embedded.start()
         if embedded.port != embedded.wanted_port:
-            logger.warning("port in use; the embedded broker took another", wanted=embedded.wanted_port, port=embedded.port)
+            logger.warning(
+                "port in use; the embedded broker took another", wanted=embedded.wanted_port, port=embedded.port
+            )
         self.broker = BrokerOptions(
             host=embedded.host,
             port=embedded.port,
@@ -161,16 +171,26 @@ class Application:
     async def stop(self) -> None:
         """Stop reading, drain, disconnect and close; the session stays at the broker."""
         if self._subscription is not None:
-            await self._consumer.drain(self.ingest.drain_timeout)
-            self.stuck = self._consumer.stuck
-            await self._subscriber.close()
-            self._subscription.cancel()
-            await asyncio.wait([self._subscription])
-            await self.publisher.close()
-            self._subscription = None
-        if self.embedded is not None:
-            await self.embedded.stop()
-        await self.database.close()
+            self.cut_short = await self._consumer.drain(self.ingest.drain_timeout) > 0
+        try:
+            # A server that no longer answers must not keep the process from ending.
+            async with asyncio.timeout(CLOSING_TIME):
+                await self._close()
+        except TimeoutError:
+            logger.warning("connections were cut, because a server did not answer the farewell")
+
+    async def _close(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        try:
+            if subscription is not None:
+                await self._subscriber.close()
+                subscription.cancel()
+                await asyncio.wait([subscription])
+                await self.publisher.close()
+        finally:
+            if self.embedded is not None:
+                await self.embedded.stop()
+            await self.database.close()
 
     def statistics(self) -> ApplicationStatistics:
         """The counters of every part."""

@@ -1,9 +1,13 @@
 """What ``check`` and ``routes`` print: whether a service could start, and what it would listen to."""
 
+import asyncio
 import dataclasses
+import os
 import secrets
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from core.application import Application
 from core.exceptions import MqueductError
@@ -13,13 +17,22 @@ from core.routing.table import RouteTable
 
 __all__ = ["check", "route_listing"]
 
+# Seconds for a server to answer.
+_PATIENCE = 10.0
+
+
+class _Finding(NamedTuple):
+    name: str
+    state: str
+    detail: str
+
 
 async def check(
     load_settings: Callable[[], Any],
     load_routes: Callable[[], RouteTable],
     create_app: Callable[[Any, RouteTable], Application],
 ) -> bool:
-    """Check settings, routes, database and broker, and print a line for each.
+    """Check settings, routes, database and broker, and print a line for each, followed by what is wrong.
 
     Returns:
         Whether all of them are good.
@@ -30,39 +43,50 @@ async def check(
         _line("database", "skipped", "mend the above first")
         _line("broker", "skipped", "mend the above first")
         return False
-    application = _try("service", lambda: create_app(settings, routes), lambda app: repr(app.broker.client_id))
-    if application is None:
+    try:
+        application = create_app(settings, routes)
+    except MqueductError as error:
+        _line("database", "FAILED", str(error))
+        _line("broker", "skipped", "mend the above first")
         return False
     try:
-        database = await _check_database(application)
-        broker = await _check_broker(application)
+        # Side by side, since a health check has little time and both may be slow to fail.
+        findings = await asyncio.gather(_check_database(application), _check_broker(application))
     finally:
         await application.database.close()
-    return database and broker
+    good = [_line(*finding) for finding in findings]
+    return all(good)
 
 
-async def _check_database(application: Application) -> bool:
+async def _check_database(application: Application) -> _Finding:
     try:
-        await application.database.ping()
+        async with asyncio.timeout(_PATIENCE):
+            await application.database.ping()
+    except TimeoutError:
+        return _Finding("database", "FAILED", f"{application.database.address}: no answer within {_PATIENCE:g} s")
     except MqueductError as error:
-        return _line("database", "FAILED", str(error))
-    return _line("database", "ok", application.database.address)
+        return _Finding("database", "FAILED", str(error))
+    return _Finding("database", "ok", application.database.address)
 
 
-async def _check_broker(application: Application) -> bool:
+async def _check_broker(application: Application) -> _Finding:
     if application.embedded is not None:
-        return _line("broker", "ok", "embedded, starts with the service (MQTT_BROKER is not set)")
+        return _Finding("broker", "ok", "embedded, starts with the service (MQTT_BROKER is not set)")
     # A client id of its own, or the check would throw the running service out of its session.
     options = dataclasses.replace(
         application.broker,
         client_id=f"{application.broker.client_id}-check-{secrets.token_hex(4)}",
         status_topic=None,
     )
+    address = f"{options.host}:{options.port}"
     try:
-        await _connect_once(options)
+        async with asyncio.timeout(_PATIENCE):
+            await _connect_once(options)
+    except TimeoutError:
+        return _Finding("broker", "FAILED", f"{address}: no answer within {_PATIENCE:g} s")
     except MqueductError as error:
-        return _line("broker", "FAILED", str(error))
-    return _line("broker", "ok", f"{options.host}:{options.port}, MQTT {options.protocol}")
+        return _Finding("broker", "FAILED", str(error))
+    return _Finding("broker", "ok", f"{address}, MQTT {options.protocol}")
 
 
 async def _connect_once(options: BrokerOptions) -> None:
@@ -76,23 +100,36 @@ def _try(name: str, load: Callable[[], Any], describe: Callable[[Any], str]) -> 
     except MqueductError as error:
         _line(name, "FAILED", str(error))
         return None
+    except Exception as error:  # noqa: BLE001 - the reason follows
+        # A route file runs code of the user's: its own traceback is the best message.
+        traceback.print_exception(error)
+        _line(name, "FAILED", f"{type(error).__name__}: {error} (traceback above)")
+        return None
     _line(name, "ok", describe(loaded))
     return loaded
 
 
 def _line(name: str, state: str, detail: str) -> bool:
-    print(f"{name:<9} {state:<7} {' '.join(detail.split())}", flush=True)
+    """Print a finding; details of several lines follow, indented."""
+    lines = detail.splitlines()
+    if len(lines) > 1:
+        lines = [f"{len(lines)} problems:", *(f"  {line}" for line in lines)]
+    print(f"{name:<9} {state:<7} {lines[0] if lines else ''}".rstrip(), *lines[1:], sep="\n", flush=True)
     return state == "ok"
 
 
-def route_listing(table: RouteTable) -> str:
-    """The route table as text with aligned columns."""
+def route_listing(table: RouteTable, root: Path) -> str:
+    """The route table as text with aligned columns.
+
+    Args:
+        table: The routes.
+        root: The project's folder; files are named from there.
+    """
     rows: list[Sequence[str]] = [("PATTERN", "TOPIC FILTER", "QOS", "ACTION", "MIDDLEWARE", "DECLARED IN")]
     for compiled in table.routes:
         route = compiled.route
         middleware = ", ".join(type(step).__name__ for step in compiled.middleware) or "-"
-        rows.append(
-            (route.pattern.text, route.pattern.filter, str(route.qos), route.action_name, middleware, str(route.source))
-        )
+        source = f"{os.path.relpath(route.source.file, root)}:{route.source.line}"
+        rows.append((route.pattern.text, route.pattern.filter, str(route.qos), route.action_name, middleware, source))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,16 +1,17 @@
 """The command line."""
 
 import asyncio
-import contextlib
 import dataclasses
 import os
 import secrets
-import signal
+import shlex
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol
 
+import structlog
 import typer
 import uvloop
 
@@ -22,9 +23,12 @@ from core.exceptions import MqueductError
 from core.mqtt import aiomqtt_driver
 from core.mqtt.publisher import Publisher
 from core.routing.table import RouteTable
+from core.signals import stop_on_signals
 from core.status import Gauge, log_status, print_status, summary
 
 __all__ = ["Bootstrap", "Example", "main"]
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,18 @@ class Example:
 class Bootstrap(Protocol):
     """What the module ``bootstrap.app`` provides."""
 
+    ROOT: Path
     EXAMPLE: Example
     GAUGES: Mapping[str, Gauge]
-    load_settings: Callable[[], Any]
-    load_routes: Callable[[], RouteTable]
-    create_app: Callable[[Any, RouteTable], Application]
+
+    def load_settings(self) -> Any:
+        """Read the settings and set the log up; raises ConfigurationError."""
+
+    def load_routes(self) -> RouteTable:
+        """Read the routes and bind their actions; raises RoutingError."""
+
+    def create_app(self, settings: Any, routes: RouteTable, /) -> Application:
+        """Put the service together; nothing is connected yet."""
 
 
 def main(bootstrap: Bootstrap) -> NoReturn:
@@ -57,7 +68,7 @@ def main(bootstrap: Bootstrap) -> NoReturn:
     try:
         _commands(bootstrap)()
     except MqueductError as error:
-        print(f"mqueduct: {error}", file=sys.stderr)
+        print("mqueduct:", *str(error).splitlines(), sep="\n  " if "\n" in str(error) else " ", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 
@@ -79,7 +90,7 @@ def _commands(bootstrap: Bootstrap) -> typer.Typer:
     @cli.command()
     def routes() -> None:
         """Show every route, in the order in which they run."""
-        print(checks.route_listing(bootstrap.load_routes()))
+        print(checks.route_listing(bootstrap.load_routes(), bootstrap.ROOT))
 
     @cli.command()
     def check() -> None:
@@ -108,18 +119,23 @@ def _run(bootstrap: Bootstrap, *, demo: bool) -> None:
 
 async def _live(bootstrap: Bootstrap, application: Application, *, demo: bool) -> None:
     stop = asyncio.Event()
-    with _signals(stop):
+    with stop_on_signals(stop, application.ingest.drain_timeout):
         try:
-            await first_of(stop.wait(), application.start())
+            await first_of(_asked(stop), application.start())
             if not stop.is_set():
-                await first_of(stop.wait(), application.serve(), *_company(bootstrap, application, demo=demo))
+                await first_of(_asked(stop), application.serve(), *_company(bootstrap, application, demo=demo))
         finally:
             await application.stop()
-    if application.started:
-        print(summary(application), flush=True)
-    if application.stuck:
-        # A thread that never ends would keep the interpreter from ending.
-        os._exit(0)
+            if application.started:
+                print(summary(application), flush=True)
+        if application.cut_short:
+            # A handler that heeds no cancellation, or a thread that never ends, would keep the interpreter alive.
+            os._exit(0)
+
+
+async def _asked(stop: asyncio.Event) -> None:
+    await stop.wait()
+    logger.info("stopping; a second signal ends at once, without waiting for handlers")
 
 
 def _company(bootstrap: Bootstrap, application: Application, *, demo: bool) -> Iterator[Coroutine[Any, Any, None]]:
@@ -136,42 +152,30 @@ async def _demonstrate(example: Example, application: Application) -> None:
     await application.ready()
     broker = application.broker
     print(
-        f"Devices are simulated on {broker.host}:{broker.port}. Publish a message of your own:\n"
-        f"  mosquitto_pub -h {broker.host} -p {broker.port} -q 1 -t {example.topic} -m '{example.payload}'\n"
-        f"  MQTT_BROKER={broker.host} MQTT_PORT={broker.port} MQTT_PROTOCOL={broker.protocol} "
-        f"{sys.executable} main.py publish {example.topic} '{example.payload}'\n"
-        "Ctrl-C stops.",
+        f"Devices are simulated on {broker.host}:{broker.port}. Publish a message of your own from another terminal:\n"
+        f"  {_publish_command(application, example)}\n"
+        f"or with any MQTT client, to topic {example.topic} at {broker.host}:{broker.port}. Ctrl-C stops.",
         flush=True,
     )
     await example.simulate(application.publisher)
 
 
+def _publish_command(application: Application, example: Example) -> str:
+    """A command for a shell in the present folder, which reads the same settings as this process."""
+    words = [os.path.relpath(sys.executable), "main.py", "publish", example.topic, example.payload]
+    embedded = application.embedded
+    moved = embedded is not None and embedded.port != embedded.wanted_port
+    return f"MQTT_PORT={application.broker.port} " * moved + shlex.join(words)
+
+
 async def _publish(bootstrap: Bootstrap, topic: str, payload: str, qos: int, retain: bool) -> None:
     application = bootstrap.create_app(bootstrap.load_settings(), bootstrap.load_routes())
-    options = dataclasses.replace(application.broker, client_id=f"{application.broker.client_id}-cli-{secrets.token_hex(4)}")
+    options = dataclasses.replace(
+        application.broker, client_id=f"{application.broker.client_id}-cli-{secrets.token_hex(4)}"
+    )
     publisher = Publisher(options, aiomqtt_driver.connect, patience=10)
     try:
         await publisher.publish(topic, payload, qos=qos, retain=retain)
     finally:
         await publisher.close()
         await application.database.close()
-
-
-@contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """The first SIGINT or SIGTERM asks to stop, the second ends the process at once."""
-    loop = asyncio.get_running_loop()
-
-    def received() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    caught = (signal.SIGINT, signal.SIGTERM)
-    for number in caught:
-        loop.add_signal_handler(number, received)
-    try:
-        yield
-    finally:
-        for number in caught:
-            loop.remove_signal_handler(number)

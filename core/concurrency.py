@@ -11,14 +11,16 @@ async def first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
     """Run coroutines side by side until the first one ends; the others are cancelled and awaited.
 
     Raises:
-        Exception: What the first one raised.
+        Exception: What one of them raised: the earliest in the order given, if there are several.
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    for task in done:
-        task.result()
+    # Looked at one and all, or asyncio would complain that nobody did.
+    errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+    if errors:
+        raise errors[0]

@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from core.application import Application
-from core.exceptions import DatabaseError
 
 __all__ = ["Gauge", "log_status", "print_status", "summary"]
 
 Gauge = Callable[[], Awaitable[int]]
+
+# Seconds after which a gauge counts as unreadable.
+_GAUGE_TIME = 1.0
 
 logger = structlog.get_logger(__name__)
 
@@ -48,9 +50,10 @@ async def log_status(application: Application, interval: float = 60.0) -> None:
 def summary(application: Application) -> str:
     """What was stored, in one line, for the end."""
     numbers = _numbers(application)
+    left = application.statistics().consumer.returned_to_broker
     return (
         f"Received {numbers['received']} messages, committed {numbers['committed']} rows, "
-        f"rejected {numbers['rejected']}; database: {application.database.address}"
+        f"rejected {numbers['rejected']}, left {left} to the broker; database: {application.database.address}"
     )
 
 
@@ -66,6 +69,9 @@ def _numbers(application: Application) -> dict[str, int]:
 
 async def _read(gauge: Gauge) -> int | str:
     try:
-        return await gauge()
-    except DatabaseError:
+        async with asyncio.timeout(_GAUGE_TIME):
+            return await gauge()
+    except Exception as error:  # noqa: BLE001 - the reason follows
+        # Written by users, on a database that may be away: a number to look at must not end the service.
+        logger.debug("a gauge cannot be read", reason=f"{type(error).__name__}: {error}")
         return "?"

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -47,6 +48,7 @@ class ConsumerStatistics(NamedTuple):
         unroutable: No route matches.
         copies_suppressed: Handled under another copy.
         returned_to_broker: Not acknowledged; the broker will send them again.
+        dropped_qos0: Given up at shutdown; QoS 0 promises nothing.
         in_flight: In work.
     """
 
@@ -57,6 +59,7 @@ class ConsumerStatistics(NamedTuple):
     unroutable: int
     copies_suppressed: int
     returned_to_broker: int
+    dropped_qos0: int
     in_flight: int
 
 
@@ -77,8 +80,20 @@ class _Job(NamedTuple):
     lane: Hashable
 
 
+class _Phase(IntEnum):
+    """What a consumer still does; it only ever moves on."""
+
+    OPEN = 0
+    DRAINING = 1  # takes nothing in; what is in work ends, what waits in lanes starts
+    CUTTING = 2  # starts nothing; what ends after all still counts
+    ENDED = 3
+
+
 # Of several routes' outcomes the first of these counts for the message.
 _SEVERITY = (Disposition.REJECTED, Disposition.PROCESSED, Disposition.FILTERED)
+
+# Seconds for a handler to heed its cancellation.
+_CUTTING_TIME = 1.0
 
 
 class Consumer:
@@ -98,16 +113,16 @@ class Consumer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._intake: Intake | None = None
         self._paused = False
-        self._draining = False
+        self._phase = _Phase.OPEN
         self._idle = asyncio.Event()
         self._idle.set()
+        self._in_work: set[Slot] = set()
         self._received = 0
-        self._in_flight = 0
         self._ends: Counter[Disposition] = Counter()
-        self._returned = 0
+        self._left: Counter[bool] = Counter()  # by whether the broker will send it again
 
     def __repr__(self) -> str:
-        return f"<Consumer in_flight={self._in_flight} lanes={len(self._lanes)} {self._window!r}>"
+        return f"<Consumer {self._phase.name} in_flight={len(self._in_work)} lanes={len(self._lanes)} {self._window!r}>"
 
     def statistics(self) -> ConsumerStatistics:
         """Where every received message is."""
@@ -119,14 +134,10 @@ class Consumer:
             rejected=ends[Disposition.REJECTED],
             unroutable=ends[Disposition.UNROUTABLE],
             copies_suppressed=ends[Disposition.COPY],
-            returned_to_broker=self._returned,
-            in_flight=self._in_flight,
+            returned_to_broker=self._left[True],
+            dropped_qos0=self._left[False],
+            in_flight=len(self._in_work),
         )
-
-    @property
-    def stuck(self) -> bool:
-        """Whether a handler is still running; after ``drain``, one that does not heed its cancellation."""
-        return bool(self._tasks)
 
     def attach(self, intake: Intake) -> None:
         """Say where acknowledgements go."""
@@ -135,6 +146,7 @@ class Consumer:
     def begin(self, generation: int) -> None:
         """A new connection is about to be made."""
         self._window.begin(generation)
+        self._resume_if_roomy()
 
     def session_resumed(self, *, kept: bool) -> None:
         """The connection stands; without its old session the broker redelivers nothing."""
@@ -144,8 +156,8 @@ class Consumer:
     def receive(self, message: Message) -> None:
         """Take a message in and start what may start."""
         self._received += 1
-        if self._draining:
-            self._returned += 1
+        if self._phase is not _Phase.OPEN:
+            self._leave(message)
             return
         adopted, ready = self._window.adopt(message)
         if adopted:
@@ -153,11 +165,14 @@ class Consumer:
             self._acknowledge(ready)
             return
         slot = self._window.admit(message)
-        self._in_flight += 1
+        self._in_work.add(slot)
         self._idle.clear()
         if self._window.full:
             self._pause()
         self._route(slot, message)
+
+    def _leave(self, message: Message) -> None:
+        self._left[message.qos > 0] += 1
 
     def _route(self, slot: Slot, message: Message) -> None:
         if self._intake is not None and self._intake.is_copy(message):
@@ -181,8 +196,12 @@ class Consumer:
 
     async def _run(self, job: _Job) -> None:
         outcome = await self._dispatcher.dispatch(job.match, job.work.slot.message)
+        if self._phase is _Phase.ENDED:
+            return
         self._finish(job, outcome)
-        if job.lane is not None and (following := self._lanes.leave(job.lane)) is not None:
+        if self._phase is _Phase.CUTTING or job.lane is None:
+            return
+        if (following := self._lanes.leave(job.lane)) is not None:
             self._start(following)
 
     def _finish(self, job: _Job, outcome: Outcome) -> None:
@@ -194,24 +213,25 @@ class Consumer:
 
     def _settle(self, slot: Slot, outcome: Outcome) -> None:
         self._ends[outcome.disposition] += 1
-        self._in_flight -= 1
-        if self._in_flight == 0:
+        self._in_work.discard(slot)
+        if not self._in_work:
             self._idle.set()
         self._acknowledge(self._window.settle(slot))
 
     def _acknowledge(self, messages: Sequence[Message]) -> None:
-        if self._intake is None:
-            return
-        if messages:
+        if messages and self._intake is not None:
             self._intake.acknowledge(messages)
-        if self._paused and self._window.roomy and not self._draining:
-            self._paused = False
-            self._intake.resume()
+        self._resume_if_roomy()
 
     def _pause(self) -> None:
         if self._intake is not None and not self._paused:
             self._paused = True
             self._intake.pause()
+
+    def _resume_if_roomy(self) -> None:
+        if self._intake is not None and self._paused and self._window.roomy and self._phase is _Phase.OPEN:
+            self._paused = False
+            self._intake.resume()
 
     async def drain(self, timeout: float) -> int:
         """Take nothing more in and let what is in flight end.
@@ -220,29 +240,37 @@ class Consumer:
             timeout: Seconds to wait; then the rest is cancelled and stays with the broker.
 
         Returns:
-            How many messages were left unacknowledged.
+            How many messages had to be cut off.
         """
-        self._draining = True
+        self._phase = _Phase.DRAINING
         self._pause()
         try:
             async with asyncio.timeout(timeout):
                 await self._idle.wait()
         except TimeoutError:
-            logger.warning("drain timed out; the broker will send the rest again", messages=self._in_flight)
+            logger.warning("drain timed out; the broker will send the rest again", messages=len(self._in_work))
+        cut_off = len(self._in_work)
+        await self._cut_off()
+        return cut_off
+
+    async def _cut_off(self) -> None:
+        self._phase = _Phase.CUTTING
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1)
-        left, self._in_flight = self._in_flight, 0
-        self._returned += left
-        return left
+            await asyncio.wait(self._tasks, timeout=_CUTTING_TIME)
+        self._phase = _Phase.ENDED
+        for slot in self._in_work:
+            self._leave(slot.message)
+        self._in_work.clear()
 
 
 def _lane(match: RouteMatch, topic: str) -> Hashable:
     route = match.route
     if not route.ordered:
         return None
-    return topic if route.order_by is None else (route.order_by, match.params[route.order_by])
+    # As text, so that routes share a lane whatever type each gives to the parameter.
+    return topic if route.order_by is None else (route.order_by, str(match.params[route.order_by]))
 
 
 def _severity(outcome: Outcome) -> int:

@@ -29,7 +29,7 @@ class Window:
     so an acknowledgement on a later connection could name another message.
 
     Args:
-        slots: Messages in flight at which the window is full.
+        slots: Messages in flight that fit.
         max_bytes: Bytes in flight at which the window is full.
     """
 
@@ -50,8 +50,12 @@ class Window:
 
     @property
     def full(self) -> bool:
-        """Whether nothing more should be read; a single message above the byte bound is let in alone."""
-        return self._count >= self._slots or self._bytes >= self._max_bytes
+        """Whether reading must stop.
+
+        Not yet when every slot is taken: there an MQTT 5 broker stops by itself (Receive Maximum), and
+        a connection that is read stays alive. A single message above the byte bound is let in alone.
+        """
+        return self._count > self._slots or self._bytes >= self._max_bytes
 
     @property
     def roomy(self) -> bool:
@@ -66,10 +70,20 @@ class Window:
         self._generation = generation
         for qos, order in self._orders.items():
             for slot in order:
-                self._adoptable[slot.message.packet_id, qos] = slot
+                key = (slot.message.packet_id, qos)
+                self._adoptable.pop(key, None)
+                self._adoptable[key] = slot
                 if slot.settled:
                     self._release(slot)
             order.clear()
+        self._bound_adoptable()
+
+    def _bound_adoptable(self) -> None:
+        """Forget the oldest of what was never sent again; should it come after all, it is handled anew."""
+        size = sum(slot.message.size for slot in self._adoptable.values())
+        while len(self._adoptable) > self._slots or (size > self._max_bytes and len(self._adoptable) > 1):
+            oldest = next(iter(self._adoptable))
+            size -= self._adoptable.pop(oldest).message.size
 
     def session_lost(self) -> None:
         """The broker begins anew: nothing of the past will be sent again."""

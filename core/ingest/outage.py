@@ -1,0 +1,85 @@
+"""Outages: telling errors of the infrastructure from errors of a message, and speaking of them once."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from core.exceptions import BrokerUnavailable, DatabaseUnavailable, MqueductError, SchemaError
+
+__all__ = ["OUTAGES", "Outages", "Translate"]
+
+Translate = Callable[[BaseException], MqueductError | None]
+
+OUTAGES = (DatabaseUnavailable, SchemaError, BrokerUnavailable)
+"""Errors that say nothing against the message: it is held and tried again."""
+
+# Where a handler is cut off while the database does not answer.
+_DATABASE_MODULES = ("core.database.", "sqlalchemy.")
+
+logger = structlog.get_logger(__name__)
+
+
+class Outages:
+    """Finds the outage behind an error, and logs when holding begins and ends, not for every message.
+
+    Args:
+        translate: Turns a foreign error into ours, or returns ``None``.
+    """
+
+    def __init__(self, translate: Translate) -> None:
+        self._translate = translate
+        self._held: Counter[str] = Counter()
+
+    def behind(self, error: BaseException) -> MqueductError | None:
+        """The outage that led to an error, also when the handler raised another error in its place."""
+        for cause in _causes(error):
+            ours = cause if isinstance(cause, MqueductError) else self._translate(cause)
+            if isinstance(ours, OUTAGES):
+                return ours
+        if isinstance(error, TimeoutError) and _cut_off_in_database(error):
+            return DatabaseUnavailable("the database did not answer within the time of the handler")
+        return None
+
+    def hold(self, error: MqueductError, topic: str) -> str:
+        """Note that a message waits; returns what ``release`` needs."""
+        # Each mistake in the schema is worth a line; that a server is away reads differently every time.
+        key = str(error) if isinstance(error, SchemaError) else type(error).__name__
+        self._held[key] += 1
+        if self._held[key] == 1:
+            logger.error("messages are held until this is mended", reason=str(error), topic=topic)
+        return key
+
+    def release(self, key: str) -> None:
+        """Note that a held message went through."""
+        self._held[key] -= 1
+        if not self._held[key]:
+            del self._held[key]
+            logger.info("no message is held any more", was=key)
+
+
+def _cut_off_in_database(error: BaseException) -> bool:
+    """Whether a handler's time ran out while it waited for the database."""
+    return any(module.startswith(_DATABASE_MODULES) for cause in _causes(error) for module in _modules(cause))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk from an error to all that led to it: causes, contexts, members of groups."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        waiting += [cause.__context__, cause.__cause__]
+        if isinstance(cause, BaseExceptionGroup):
+            waiting += cause.exceptions
+
+
+def _modules(error: BaseException) -> Iterator[str]:
+    step = error.__traceback__
+    while step is not None:
+        yield str(step.tb_frame.f_globals.get("__name__", ""))
+        step = step.tb_next
