@@ -41,8 +41,9 @@ class FreshDatabase(NamedTuple):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the servers that it uses."""
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        names = {*getattr(item, "fixturenames", ()), *(callspec.params.values() if callspec else ())}
+        names = set(getattr(item, "fixturenames", ()))
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            names.add(item.callspec.params.get("fresh_database"))
         for server in _SERVERS:
             if server in names or f"{server}_factory" in names:
                 item.add_marker(server)

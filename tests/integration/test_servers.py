@@ -101,6 +101,7 @@ class TestMosquitto:
         async with aiomqtt.Client("127.0.0.1", server.websocket_port, transport="websockets"):
             pass
 
+    @pytest.mark.mosquitto
     def test_says_why_it_does_not_start(self) -> None:
         """A broker that cannot start fails at once, with its log."""
         with pytest.raises(ServerFailed, match="no_such_setting"), Mosquitto({"no_such_setting": 1}):
@@ -160,7 +161,13 @@ class TestDatabases:
 
 
 class TestEvery:
-    @pytest.fixture(params=["mosquitto", "postgres", "mariadb"])
+    @pytest.fixture(
+        params=[
+            pytest.param("mosquitto", marks=pytest.mark.mosquitto),
+            pytest.param("postgres", marks=pytest.mark.postgres),
+            pytest.param("mariadb", marks=pytest.mark.mariadb),
+        ]
+    )
     def server(self, request: pytest.FixtureRequest) -> Mosquitto | PostgreSQL | MariaDB:
         started: Mosquitto | PostgreSQL | MariaDB = request.getfixturevalue(f"{request.param}_factory")()
         return started
