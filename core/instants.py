@@ -1,7 +1,8 @@
 """Points in time: whatever a device sends as a time becomes one aware UTC datetime."""
 
 import math
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, time, timedelta
 
 __all__ = ["now", "to_instant"]
 
@@ -9,6 +10,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A number is read by its size: 1e11 seconds are the year 5138, 1e11 milliseconds are 1973.
 _UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1_000))
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 
 
 def now() -> datetime:
@@ -20,17 +24,19 @@ def to_instant(value: object) -> datetime:
     """Convert a time to an aware datetime in UTC.
 
     Args:
-        value: A datetime (naive means UTC), ISO 8601 text (no zone means UTC), or a number: seconds
-            since 1970, or milliseconds, microseconds or nanoseconds where it is too large for seconds.
-            Text that holds a number is read as the number.
+        value: A datetime (naive means UTC), a date (midnight UTC), ISO 8601 text (no zone means UTC),
+            or a number: seconds since 1970, or milliseconds, microseconds or nanoseconds where it is too
+            large for seconds. Text that holds nothing but a number is read as the number.
 
     Raises:
         ValueError: It is no time, or outside the years 1 to 9999.
     """
     if isinstance(value, datetime):
         return _in_utc(value)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), UTC)
     if isinstance(value, str):
-        return _from_text(value)
+        return _from_text(value.strip())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _from_number(value)
     raise ValueError(f"{value!r:.60} is no time; give seconds or milliseconds since 1970, or ISO 8601 text")
@@ -46,15 +52,16 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _from_text(text: str) -> datetime:
+    # Numbers first: Python takes "1712010100123", milliseconds of the year 2024, for the year 1712.
+    if _WHOLE.fullmatch(text):
+        return _from_number(int(text))
+    if _NUMBER.fullmatch(text):
+        return _from_number(float(text))
     try:
-        return _in_utc(datetime.fromisoformat(text.strip()))
-    except ValueError:
-        pass
-    try:
-        number = float(text)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text!r:.60} is no time; give ISO 8601 text, as 2026-01-31T12:00:00Z") from error
-    return _from_number(number)
+    return _in_utc(moment)
 
 
 def _from_number(number: float) -> datetime:

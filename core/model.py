@@ -1,16 +1,19 @@
 """Model: the base class of all models and the facade over the one installed database."""
 
-from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
 import msgspec
-from sqlalchemy import event, inspect
-from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncSession
+from sqlalchemy import JSON, Double, String, event, inspect
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column, relationship
 
 from core.database.database import Database
+from core.database.lazy import AwaitableAttributes
 from core.database.metadata import metadata
+from core.database.natural_keys import check_natural_key
 from core.database.types import BigId, Instant
+from core.database.values import is_sql
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
 from core.instants import now, to_instant
 
@@ -18,7 +21,10 @@ __all__ = ["BigId", "Instant", "Mapped", "Model", "mapped_column", "now", "relat
 
 T = TypeVar("T")
 
-_VERBS = frozenset({"all", "cleanup", "configure", "create", "create_tables", "find", "get_session", "to_dict"})
+_VERBS = frozenset(
+    {"all", "awaitable_attrs", "cleanup", "configure", "create", "create_tables", "database", "find", "get_session"}
+    | {"install", "to_dict"}
+)
 
 
 class _Enabled:
@@ -28,33 +34,42 @@ class _Enabled:
         return Model._database is not None
 
 
-class Model(AsyncAttrs, DeclarativeBase):
+class Model(DeclarativeBase):
     """Base class of models, with every verb in two spellings.
 
     ``await Model.create(Device, name="a")`` and ``await Device.create(name="a")`` are the same.
     The database is installed once, on ``Model``, by ``Model.configure``; this is the one global of
     the framework.
 
-    A subclass may declare ``__natural_key__``, the attributes (under a unique constraint) that
-    identify a row to the world outside: ``create`` then returns the row that is already there.
+    A subclass may declare ``__natural_key__``, the attributes (under a unique constraint, never
+    NULL) that identify a row to the world outside: ``create`` then returns the row already there.
+
+    Where only an annotation names a column's type, it is one that all databases keep alike:
+    ``Mapped[int]`` has 64 bits, ``Mapped[float]`` is double precision (a FLOAT of MySQL is not),
+    ``Mapped[datetime]`` is an ``Instant``, ``Mapped[str]`` takes 255 characters, a dict or list is JSON.
     """
 
     metadata = metadata
-    __mapper_args__: Mapping[str, Any] = {"eager_defaults": True}  # noqa: RUF012 - SQLAlchemy's own name
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        int: BigId,
+        float: Double(),
+        str: String(255),
+        datetime: Instant(),
+        dict[str, Any]: JSON(),
+        list[Any]: JSON(),
+    }
     __natural_key__: ClassVar[tuple[str, ...]] = ()
 
     _database: ClassVar[Database | None] = None
     _is_enabled: ClassVar[_Enabled] = _Enabled()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        for name in vars(cls).keys() | getattr(cls, "__annotations__", {}).keys():
-            if name in _VERBS:
-                raise ConfigurationError(
-                    f"{cls.__module__}.{cls.__name__}.{name} would hide Model.{name}(); fix: name the attribute "
-                    f"otherwise and keep the column: {name}_ = mapped_column({name!r})"
-                )
+        _check_verbs(cls)
         super().__init_subclass__(**kwargs)
-        _check_natural_key(cls)
+        check_natural_key(cls)
+        if "__mapper__" in vars(cls):
+            # What the database computes is read back with the INSERT: a detached instance cannot ask later.
+            cls.__mapper__.eager_defaults = True
 
     @classmethod
     def configure(cls, url: str, **pool: Any) -> Database:
@@ -122,9 +137,9 @@ class Model(AsyncAttrs, DeclarativeBase):
     @classmethod
     async def find(cls, key: Any, /) -> Self | None: ...
     @classmethod
-    async def find(cls, *arguments: Any) -> Any:
+    async def find(cls, first: Any, *rest: Any) -> Any:
         """Read the row of a primary key, or ``None``; called as ``find(Device, 1)`` or ``Device.find(1)``."""
-        *model, key = arguments
+        *model, key = (first, *rest)
         return await cls.database().find(cls._target(*model), key)
 
     @overload
@@ -134,9 +149,9 @@ class Model(AsyncAttrs, DeclarativeBase):
     @classmethod
     async def all(cls) -> list[Self]: ...
     @classmethod
-    async def all(cls, model: type[Any] | None = None, /) -> Any:
+    async def all(cls, *model: type[Any]) -> Any:
         """Read every row, in the order of the primary key."""
-        return await cls.database().all(cls._target(model))
+        return await cls.database().all(cls._target(*model))
 
     @classmethod
     async def get_session(cls) -> AsyncSession:
@@ -155,15 +170,25 @@ class Model(AsyncAttrs, DeclarativeBase):
             database, Model._database = Model._database, None
             await database.close()
 
+    @property
+    def awaitable_attrs(self) -> AwaitableAttributes:
+        """Relationships and deferred columns to await: ``user = await device.awaitable_attrs.user``."""
+        return AwaitableAttributes(self, Model.database)
+
     def to_dict(self) -> dict[str, Any]:
-        """The loaded columns by attribute name, in types that JSON has; times as ISO 8601."""
+        """The loaded columns by attribute name, in types that JSON has.
+
+        Times, dates and durations are ISO 8601, bytes base64, decimals and UUIDs text, enums their values.
+        """
         loaded = self.__dict__
-        columns = [attribute.key for attribute in inspect(type(self)).column_attrs]
-        return cast("dict[str, Any]", msgspec.to_builtins({key: loaded[key] for key in columns if key in loaded}))
+        columns = (attribute.key for attribute in inspect(type(self)).column_attrs)
+        values = {key: loaded[key] for key in columns if key in loaded}
+        return cast("dict[str, Any]", msgspec.to_builtins(values, enc_hook=str, str_keys=True))
 
     def __repr__(self) -> str:
-        key = ", ".join(str(self.__dict__.get(column.key)) for column in inspect(type(self)).primary_key)
-        return f"<{type(self).__name__} {key}>"
+        mapper = inspect(type(self))
+        keys = (mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        return f"<{type(self).__name__} {', '.join(str(self.__dict__.get(key)) for key in keys)}>"
 
     @classmethod
     def _target(cls, model: type[Any] | None = None) -> type[Any]:
@@ -173,25 +198,15 @@ class Model(AsyncAttrs, DeclarativeBase):
         return target
 
 
-def _check_natural_key(model: type[Model]) -> None:
-    table = getattr(model, "__table__", None)
-    if table is None or not model.__natural_key__:
-        return
-    columns = {model.__mapper__.columns[name].name for name in model.__natural_key__}
-    unique = [{column.name for column in table.primary_key}]
-    unique += [{c.name for c in constraint.columns} for constraint in table.constraints if _is_unique(constraint)]
-    unique += [{c.name for c in index.columns} for index in table.indexes if index.unique]
-    unique += [{column.name} for column in table.columns if column.unique]
-    if columns not in unique:
-        listed = ", ".join(f'"{name}"' for name in model.__natural_key__)
-        raise ConfigurationError(
-            f"{model.__module__}.{model.__name__}: the natural key is not unique in the database; "
-            f"fix: add UniqueConstraint({listed}) to __table_args__"
-        )
-
-
-def _is_unique(constraint: Any) -> bool:
-    return getattr(constraint, "__visit_name__", "") == "unique_constraint"
+def _check_verbs(model: type[Model]) -> None:
+    """Refuse attributes, also those of a mixin, that would hide a verb."""
+    own = [base for base in model.__mro__ if not issubclass(Model, base)]
+    for name in {name for base in own for name in vars(base).keys() | getattr(base, "__annotations__", {}).keys()}:
+        if name in _VERBS:
+            raise ConfigurationError(
+                f"{model.__module__}.{model.__name__}.{name} would hide Model.{name}(); fix: name the attribute "
+                f"otherwise and keep the column: {name}_ = mapped_column({name!r})"
+            )
 
 
 @event.listens_for(Model, "attribute_instrument", propagate=True)
@@ -203,4 +218,4 @@ def _normalise_instants(_model: type[Model], _key: str, attribute: InstrumentedA
 
 
 def _to_instant(_target: Any, value: Any, _old: Any, _initiator: Any) -> Any:
-    return value if value is None else to_instant(value)
+    return value if value is None or is_sql(value) else to_instant(value)

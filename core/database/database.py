@@ -3,17 +3,20 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakSet
 
 from sqlalchemy import delete, insert, inspect, select, text
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from core.database.engine import build_engine
 from core.database.errors import translated
 from core.database.metadata import metadata, subscription_table
-from core.database.rows import complete, natural_key
+from core.database.rows import build, check_key, natural_key
 from core.database.url import parse_url
-from core.exceptions import InvalidValue, UniqueViolation
+from core.exceptions import UniqueViolation
 
 __all__ = ["Database", "DatabaseStatistics"]
 
@@ -73,6 +76,7 @@ class Database:
             echo=echo,
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
+        self._handed_out: WeakSet[AsyncSession] = WeakSet()
         # SQLite has one writer at a time; waiting here is fairer than in its busy loop.
         self._writers = asyncio.Semaphore(1 if self._url.get_backend_name() == "sqlite" else pool_size + max_overflow)
         self._rows = 0
@@ -92,7 +96,9 @@ class Database:
 
     def session(self) -> AsyncSession:
         """A fresh session, which the caller closes."""
-        return self._sessions()
+        session = self._sessions()
+        self._handed_out.add(session)
+        return session
 
     async def create(self, model: type[T], fields: Mapping[str, Any]) -> T:
         """Insert a row, or find the row of the same natural key, and return after COMMIT.
@@ -110,18 +116,15 @@ class Database:
             SchemaError: The table or a column is missing.
             DatabaseUnavailable: The database cannot serve now.
         """
-        try:
-            values = complete(model, fields)
-            instance = model(**values)
-        except (ValueError, TypeError) as error:
-            raise InvalidValue(f"{model.__name__}: {error}") from error
+        instance = build(model, fields)
+        key = {name: inspect(instance).dict.get(name) for name in natural_key(model)}
         try:
             async with self._writers, self.session() as session:
                 with translated():
                     session.add(instance)
                     await session.commit()
         except UniqueViolation:
-            found = await self._find_by_natural_key(model, values)
+            found = await self._find_by(model, key)
             if found is None:
                 raise
             self._duplicates += 1
@@ -129,11 +132,10 @@ class Database:
         self._rows += 1
         return instance
 
-    async def _find_by_natural_key(self, model: type[T], values: Mapping[str, Any]) -> T | None:
-        key = natural_key(model)
+    async def _find_by(self, model: type[T], key: Mapping[str, Any]) -> T | None:
         if not key:
             return None
-        statement = select(model).where(*[getattr(model, name) == values.get(name) for name in key])
+        statement = select(model).where(*[getattr(model, name) == value for name, value in key.items()])
         async with self.session() as session:
             with translated():
                 return (await session.scalars(statement)).first()
@@ -143,11 +145,15 @@ class Database:
 
         Args:
             model: A mapped class.
-            key: The key; a tuple for several columns.
+            key: The key; for several columns a tuple, or a mapping by attribute.
 
         Returns:
             A detached instance, or ``None``.
+
+        Raises:
+            InvalidValue: The key does not have the form of the primary key.
         """
+        key = check_key(model, key)
         async with self.session() as session:
             with translated():
                 return await session.get(model, key)
@@ -201,4 +207,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""
+        for session in list(self._handed_out):
+            # One that is at work in another task refuses; its connection ends with the engine.
+            with suppress(InvalidRequestError):
+                await session.invalidate()
         await self.engine.dispose()

@@ -1,16 +1,22 @@
 """Building the pooled engine: what each database must be told on every new connection."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event
+from sqlalchemy import URL, AsyncAdaptedQueuePool, event
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from core.database.errors import unreachable
+from core.database.errors import translate_driver, unreachable
+from core.database.shifts import SQLITE_FUNCTION, shift_text
+from core.exceptions import ConfigurationError
 
 __all__ = ["build_engine"]
 
 _CONNECT_TIMEOUT = 10
+
+_memory_numbers = itertools.count(1)
 
 
 def build_engine(url: URL, *, statement_timeout: float, **pool: Any) -> AsyncEngine:
@@ -20,9 +26,21 @@ def build_engine(url: URL, *, statement_timeout: float, **pool: Any) -> AsyncEng
         url: With the async driver filled in.
         statement_timeout: Seconds after which the server ends a statement; 0 for never. SQLite has none.
         pool: ``pool_size``, ``max_overflow``, ``pool_timeout``, ``pool_recycle``, ``pool_pre_ping``, ``echo``.
+
+    Raises:
+        ConfigurationError: The URL has parts that its database does not take.
     """
     build = {"sqlite": _sqlite, "postgresql": _postgresql}.get(url.get_backend_name(), _mysql)
-    engine = build(url, statement_timeout, pool)
+    # Errors end in logs, and parameters may be secrets; who asks for an echo wants to see them.
+    pool["hide_parameters"] = not pool["echo"]
+    try:
+        engine = build(url, statement_timeout, pool)
+    except (ArgumentError, ValueError, TypeError) as error:
+        # SQLAlchemy's own text would show the URL with its password.
+        raise ConfigurationError(
+            "DATABASE_URL or a pool option cannot be used; fix: write postgresql://user:password@host:5432/name, "
+            "mysql://user:password@host:3306/name or sqlite:///path"
+        ) from error.__cause__
     event.listen(engine.sync_engine, "do_connect", _connect)
     return engine
 
@@ -33,6 +51,8 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
         return dialect.connect(*arguments, **options)
     except OSError as error:
         raise unreachable(error) from error
+    except dialect.loaded_dbapi.Error as error:
+        raise translate_driver(error) from error
 
 
 def _postgresql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
@@ -46,15 +66,43 @@ def _mysql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEng
     return engine
 
 
+def _mysql_session(statement_timeout: float) -> Any:
+    def prepare(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        # Strict on every engine, so that a value which does not fit is refused and not cut.
+        cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+        cursor.execute("SELECT VERSION()")
+        if "mariadb" in cursor.fetchone()[0].lower():
+            cursor.execute(f"SET SESSION max_statement_time = {float(statement_timeout)}")
+        else:
+            # MySQL applies it to SELECT only.
+            cursor.execute(f"SET SESSION max_execution_time = {int(statement_timeout * 1000)}")
+        cursor.close()
+
+    return prepare
+
+
 def _sqlite(url: URL, _statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
-    if url.database in (None, "", ":memory:"):
-        # One shared connection, or every connection would see an empty database of its own.
-        pool = {"echo": pool["echo"]}
-    else:
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, connect_args={"timeout": 30}, **pool)
+    in_memory = url.database in (None, "", ":memory:")
+    if in_memory:
+        # A shared name: connections of their own would each see an empty database, and one for all would
+        # mix up their transactions. It lives as long as the pool keeps a connection.
+        url = url.set(database=f"file:/mqueduct-{next(_memory_numbers)}", query={"vfs": "memdb", "uri": "true"})
+        pool |= {"pool_recycle": -1, "pool_size": max(pool["pool_size"], 1)}
+    elif not str(url.database).startswith("file:"):
+        _make_folder(Path(str(url.database)).parent)
+    engine = create_async_engine(url, connect_args={"timeout": 30}, poolclass=AsyncAdaptedQueuePool, **pool)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {folder} of the SQLite file cannot be made ({error.strerror}); fix: choose another path"
+        ) from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -64,17 +112,4 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
-
-
-def _mysql_session(statement_timeout: float) -> Any:
-    def prepare(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
-        cursor.execute("SELECT VERSION()")
-        if "mariadb" in cursor.fetchone()[0].lower():
-            cursor.execute(f"SET SESSION max_statement_time = {float(statement_timeout)}")
-        else:
-            cursor.execute(f"SET SESSION max_execution_time = {int(statement_timeout * 1000)}")
-        cursor.close()
-
-    return prepare
+    connection.create_function(SQLITE_FUNCTION, 2, shift_text, deterministic=True)

@@ -1,8 +1,12 @@
 """The tables of a service: the models' and the framework's own."""
 
-from sqlalchemy import Column, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, DateTime, MetaData, String, Table, Text
+from sqlalchemy.dialects.mysql import MEDIUMTEXT
 
-__all__ = ["metadata", "subscription_table"]
+# Wherever tables are known, they are created by its rules.
+import core.database.ddl  # noqa: F401
+
+__all__ = ["metadata", "subscription_table", "writer_table"]
 
 metadata = MetaData(
     # Named by rule, so that migrations can name them again on every database.
@@ -20,6 +24,15 @@ subscription_table = Table(
     "mqueduct_subscriptions",
     metadata,
     Column("client_id", String(255), primary_key=True),
-    # The length lifts MySQL's TEXT of 64 KiB to MEDIUMTEXT.
-    Column("filters", Text(2**24 - 1), nullable=False),
+    # MySQL's TEXT ends at 64 KiB.
+    Column("filters", Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+)
+
+#: The high-water row of each writer: the number of the last flush that it committed.
+writer_table = Table(
+    "mqueduct_writers",
+    metadata,
+    Column("writer", String(64), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("moved_at", DateTime(timezone=True), nullable=False),
 )

@@ -1,34 +1,80 @@
-"""From the fields that a caller names to a complete row of a model."""
+"""From the fields that a caller names to a complete instance of a model."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import inspect as signatures
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
-from core.exceptions import UnknownField
+from core.database.values import Normaliser, is_sql, normaliser
+from core.exceptions import InvalidValue, UnknownField
 
-__all__ = ["check_names", "complete", "default_maker", "natural_key"]
+__all__ = ["build", "check_key", "check_names", "default_maker", "natural_key"]
+
+T = TypeVar("T")
 
 
-def complete(model: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the names of fields and fill in the defaults that are computed in Python.
+class _Plan(NamedTuple):
+    """What is done with one attribute of each new instance."""
+
+    attribute: str
+    default: Callable[[], Any] | None
+    normalise: Normaliser | None
+
+
+def build(model: type[T], fields: Mapping[str, Any]) -> T:
+    """Build an instance whose values all databases will take and give back alike.
 
     Args:
-        model: A mapped class.
-        fields: Values by attribute name.
+        model: A mapped class; its own constructor and validators run.
+        fields: The arguments of its constructor: values by attribute name.
 
     Raises:
         UnknownField: A name is no attribute of the model; the message suggests one.
+        InvalidValue: A value does not fit its column; the message does not repeat it.
     """
-    check_names(model, fields)
-    values = dict(fields)
-    for attribute in inspect(model).column_attrs:
-        column = attribute.columns[0]
-        if attribute.key not in values and (maker := default_maker(column)) is not None:
-            values[attribute.key] = maker()
-    return values
+    kind: Any = model
+    if _plainly_constructed(kind):
+        check_names(kind, fields)
+    try:
+        instance = model(**fields)
+    except (ValueError, TypeError) as error:
+        raise InvalidValue(f"{model.__name__}: {error}") from error
+    given = inspect(instance).dict
+    for attribute, default, normalise in _plans(kind):
+        if attribute not in given:
+            if default is None:
+                continue
+            # Not by setattr: SQLAlchemy does not show defaults to validators either.
+            given[attribute] = default()
+        value = given[attribute]
+        if normalise is not None and value is not None and not is_sql(value):
+            given[attribute] = _normalised(model, attribute, normalise, value)
+    return instance
+
+
+def check_key(model: type[Any], key: Any) -> Any:
+    """Check a primary key, so that no database guesses what a key of another type may mean.
+
+    Args:
+        model: A mapped class.
+        key: The key; a tuple or a mapping by attribute for several columns.
+
+    Raises:
+        InvalidValue: It is not the number of values, or the types, that the primary key has.
+    """
+    mapper: Mapper[Any] = inspect(model)
+    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    values = [key.get(name) for name in names] if isinstance(key, Mapping) else list(_as_tuple(key))
+    if len(values) != len(names) or None in values:
+        raise InvalidValue(f"{model.__name__} is found by its primary key: {', '.join(names)}")
+    for index, column in enumerate(mapper.primary_key):
+        if (normalise := normaliser(column)) is not None:
+            values[index] = _normalised(model, names[index], normalise, values[index])
+    return tuple(values)
 
 
 def check_names(model: type[Any], names: Iterable[str]) -> None:
@@ -45,19 +91,55 @@ def check_names(model: type[Any], names: Iterable[str]) -> None:
 
 
 def default_maker(column: Any) -> Callable[[], Any] | None:
-    """What computes a column's default in Python, or ``None`` where there is none."""
+    """What computes a column's default in Python, or ``None`` where only SQLAlchemy or the database can."""
     default: Any = getattr(column, "default", None)
     if default is None:
         return None
     if default.is_scalar:
         return lambda: default.arg
+    if not default.is_callable or _takes_context(default.arg):
+        return None
     # SQLAlchemy wraps every callable so that it takes its execution context.
-    return (lambda: default.arg(None)) if default.is_callable else None
+    return lambda: default.arg(None)
 
 
 def natural_key(model: type[Any]) -> tuple[str, ...]:
     """The attributes that identify a row of a model to the world outside, or nothing."""
     return tuple(getattr(model, "__natural_key__", ()))
+
+
+@cache
+def _plans(model: Hashable) -> tuple[_Plan, ...]:
+    columns = {attribute.key: attribute.columns[0] for attribute in inspect(model).column_attrs}
+    plans = (_Plan(key, default_maker(column), normaliser(column)) for key, column in columns.items())
+    return tuple(plan for plan in plans if plan.default or plan.normalise)
+
+
+@cache
+def _plainly_constructed(model: Hashable) -> bool:
+    """Whether the model has no constructor of its own, which may take other names than the attributes."""
+    constructor = inspect(model).class_manager.original_init
+    return getattr(constructor, "__module__", "").startswith("sqlalchemy.")
+
+
+def _takes_context(function: Callable[..., Any]) -> bool:
+    """Whether a default function wants SQLAlchemy's execution context; seen through SQLAlchemy's wrapper."""
+    try:
+        return bool(signatures.signature(function).parameters)
+    except ValueError:
+        # A builtin that does not tell; SQLAlchemy calls those without arguments.
+        return False
+
+
+def _normalised(model: type[Any], attribute: str, normalise: Normaliser, value: Any) -> Any:
+    try:
+        return normalise(value)
+    except ValueError as error:
+        raise InvalidValue(f"{model.__name__}.{attribute}: {error}") from error
+
+
+def _as_tuple(key: Any) -> tuple[Any, ...]:
+    return tuple(key) if isinstance(key, (tuple, list)) else (key,)
 
 
 def _unknown(model: type[Any], name: str, mapper: Mapper[Any]) -> UnknownField:

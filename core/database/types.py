@@ -3,11 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Dialect, Integer
 from sqlalchemy.dialects import mysql
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from core.database.shifts import Shifted
 from core.instants import to_instant
 
 __all__ = ["BigId", "Instant"]
@@ -18,15 +20,42 @@ _MYSQL = ("mysql", "mariadb")
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 
+class _InstantComparator(DateTime.Comparator[datetime]):
+    """Instants can be compared, and shifted by a timedelta."""
+
+    def operate(self, op: OperatorType, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        """Build ``instant + timedelta`` and ``instant - timedelta``; comparisons go their usual way."""
+        if op not in (operators.add, operators.sub):
+            return super().operate(op, *other, **kwargs)
+        if not isinstance(other[0], timedelta):
+            raise TypeError(_NO_DIFFERENCE)
+        return Shifted(self.expr, other[0] if op is operators.add else -other[0], self.type)
+
+    def reverse_operate(self, op: OperatorType, other: Any, **kwargs: Any) -> ColumnElement[Any]:
+        """Build ``timedelta + instant``."""
+        if op is operators.add and isinstance(other, timedelta):
+            return Shifted(self.expr, other, self.type)
+        if op in (operators.add, operators.sub):
+            raise TypeError(_NO_DIFFERENCE)
+        return super().reverse_operate(op, other, **kwargs)
+
+
+_NO_DIFFERENCE = (
+    "an Instant column can be shifted by a timedelta, nothing else: databases disagree on differences of times; "
+    "fix: select both and subtract in Python"
+)
+
+
 class Instant(TypeDecorator[datetime]):
     """A point in time, kept as UTC with microseconds and read back as an aware datetime.
 
     Takes and compares with whatever ``core.instants.to_instant`` takes: datetimes, seconds or
-    milliseconds since 1970, ISO 8601 text.
+    milliseconds since 1970, ISO 8601 text. ``column - timedelta(hours=1)`` works on every database.
     """
 
     impl = DateTime(timezone=True)
     cache_ok = True
+    comparator_factory = _InstantComparator
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the column type; plain DATETIME of MySQL would drop the microseconds."""
@@ -35,9 +64,7 @@ class Instant(TypeDecorator[datetime]):
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def coerce_compared_value(self, op: OperatorType | None, value: Any) -> Any:
-        """Read the other side of a comparison as an instant too, but leave durations alone."""
-        if isinstance(value, timedelta):
-            return super().coerce_compared_value(op, value)
+        """Read the other side of a comparison as an instant too."""
         return self
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> datetime | None:
@@ -49,7 +76,11 @@ class Instant(TypeDecorator[datetime]):
 
     def process_literal_param(self, value: Any, dialect: Dialect) -> str:
         """Show the value in SQL printed with its literals."""
-        return f"'{to_instant(value).replace(tzinfo=None).isoformat(' ')}'"
+        if value is None:
+            return "NULL"
+        instant = to_instant(value)
+        shown = instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
+        return f"'{shown.isoformat(' ', 'microseconds')}'"
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert on the way out; what comes without a zone is UTC."""

@@ -1,0 +1,123 @@
+"""What the error codes of the three databases mean for the work that met them."""
+
+import sqlite3
+from enum import Enum
+
+__all__ = ["Meaning", "meaning_of"]
+
+
+class Meaning(Enum):
+    """What an error says, and the words in which people are told."""
+
+    UNAVAILABLE = "the database cannot serve now"
+    LOGIN = "the database refuses the login; fix: check user, password and name in DATABASE_URL, and the user's rights"
+    SCHEMA = "the database does not fit the models; fix: migrate it, or call Model.create_tables()"
+    UNIQUE = "another row has the same unique key"
+    INVALID = "the database refuses the value"
+    UNKNOWN = "the database reports an error"
+
+
+# PostgreSQL: classes and codes of appendix A of its manual. The longest prefix counts.
+_POSTGRESQL = {
+    "08": Meaning.UNAVAILABLE,
+    "22": Meaning.INVALID,
+    "23": Meaning.INVALID,
+    "23505": Meaning.UNIQUE,
+    "25006": Meaning.UNAVAILABLE,  # read only: a standby, soon to be promoted
+    "25P03": Meaning.UNAVAILABLE,  # ended while idle in a transaction
+    "28": Meaning.LOGIN,
+    "3D": Meaning.LOGIN,
+    "3F": Meaning.SCHEMA,
+    "40": Meaning.UNAVAILABLE,
+    "42": Meaning.SCHEMA,
+    "42501": Meaning.LOGIN,
+    "44000": Meaning.INVALID,  # the CHECK OPTION of a view
+    "53": Meaning.UNAVAILABLE,
+    "54000": Meaning.INVALID,
+    "55P03": Meaning.UNAVAILABLE,
+    "57014": Meaning.UNAVAILABLE,
+    "57P": Meaning.UNAVAILABLE,
+    "58": Meaning.UNAVAILABLE,
+    "P0001": Meaning.INVALID,  # RAISE in a trigger
+}
+
+# MySQL and MariaDB: error numbers, for their SQLSTATE is HY000 where it matters.
+_MYSQL = {
+    Meaning.UNAVAILABLE: (
+        *(1020, 1021, 1026, 1028, 1030, 1037, 1038, 1040, 1041, 1053, 1077, 1079, 1080, 1105, 1114, 1129),
+        *(1152, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1213, 1226, 1290, 1317, 1412, 1614, 1792, 1836),
+        *(1927, 1969, 2002, 2003, 2006, 2012, 2013, 2014, 2026, 2055, 3024, 3032, 3058, 3100, 3101, 3169, 3572, 4031),
+    ),
+    Meaning.LOGIN: (
+        *(1044, 1045, 1049, 1130, 1131, 1132, 1133, 1142, 1143, 1227, 1251, 1370, 1410, 1524, 1698, 1820, 1862),
+        *(2059, 2061, 3118, 3955, 4151),
+    ),
+    Meaning.SCHEMA: (1046, 1051, 1054, 1060, 1061, 1064, 1071, 1072, 1091, 1103, 1109, 1146, 1176, 1305, 1356, 1932),
+    Meaning.UNIQUE: (1022, 1062, 1169, 1586),
+    # 1364 and 4025 come as OperationalError, and yet the row is what is wrong.
+    Meaning.INVALID: (
+        *(1048, 1118, 1153, 1216, 1217, 1263, 1264, 1265, 1292, 1300, 1301, 1364, 1365, 1366, 1367, 1369, 1390, 1406),
+        *(1411, 1416, 1441, 1451, 1452, 1526, 1557, 1644, 1690, 1761, 1762, 3140, 3156, 3819, 4025),
+    ),
+}
+_MYSQL_MEANING = {number: meaning for meaning, numbers in _MYSQL.items() for number in numbers}
+
+# SQLite: extended result codes first, then the primary ones, which are their lowest byte.
+_SQLITE = {
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE: Meaning.UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: Meaning.UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_ROWID: Meaning.UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT: Meaning.INVALID,
+    sqlite3.SQLITE_MISMATCH: Meaning.INVALID,
+    sqlite3.SQLITE_TOOBIG: Meaning.INVALID,
+    sqlite3.SQLITE_RANGE: Meaning.INVALID,
+    sqlite3.SQLITE_SCHEMA: Meaning.UNAVAILABLE,  # somebody changed the schema meanwhile
+    sqlite3.SQLITE_BUSY: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_LOCKED: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_FULL: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_IOERR: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_READONLY: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_CANTOPEN: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_NOMEM: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_PROTOCOL: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_INTERRUPT: Meaning.UNAVAILABLE,
+    sqlite3.SQLITE_NOTADB: Meaning.LOGIN,
+    sqlite3.SQLITE_AUTH: Meaning.LOGIN,
+}
+# SQLITE_ERROR says nothing by itself; only its text does.
+_SQLITE_SCHEMA_TEXTS = ("no such table", "no such column", "has no column", "syntax error", "values were supplied")
+
+
+def meaning_of(error: BaseException) -> Meaning | None:
+    """Read the code of a driver's error.
+
+    Args:
+        error: As asyncpg, aiomysql, aiosqlite or SQLAlchemy's adapters of them raise it.
+
+    Returns:
+        Its meaning, ``Meaning.UNKNOWN`` for a code that is not listed, or ``None`` where it has no code.
+    """
+    code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(code, int):
+        return _sqlite(code, str(error))
+    # Before SQLSTATE, which errors of MySQL have too, but coarser.
+    if error.args and isinstance(error.args[0], int):
+        return _MYSQL_MEANING.get(error.args[0], Meaning.UNKNOWN)
+    sqlstate = getattr(error, "sqlstate", None)
+    if isinstance(sqlstate, str):
+        return _postgresql(sqlstate)
+    return None
+
+
+def _postgresql(sqlstate: str) -> Meaning:
+    for length in range(len(sqlstate), 1, -1):
+        if (meaning := _POSTGRESQL.get(sqlstate[:length])) is not None:
+            return meaning
+    return Meaning.UNKNOWN
+
+
+def _sqlite(code: int, text: str) -> Meaning:
+    meaning = _SQLITE.get(code) or _SQLITE.get(code & 0xFF)
+    if meaning is None and any(hint in text for hint in _SQLITE_SCHEMA_TEXTS):
+        return Meaning.SCHEMA
+    return meaning or Meaning.UNKNOWN

@@ -1,0 +1,111 @@
+"""Values that all databases take alike: what one of them would refuse or change is refused for all."""
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import types as sqltypes
+from sqlalchemy.sql import ClauseElement
+
+from core.database.types import Instant
+from core.instants import to_instant
+
+__all__ = ["Normaliser", "is_sql", "normaliser"]
+
+Normaliser = Callable[[Any], Any]
+
+_BITS = {
+    sqltypes.SmallInteger: 16,
+    sqltypes.SMALLINT: 16,
+    sqltypes.Integer: 32,
+    sqltypes.INTEGER: 32,
+    sqltypes.BigInteger: 64,
+    sqltypes.BIGINT: 64,
+}
+
+
+def normaliser(column: Any) -> Normaliser | None:
+    """Choose what checks and converts the values of a column.
+
+    Without it a device id of 17 would be refused by PostgreSQL and stored by the others, NaN stored
+    by PostgreSQL alone, a NUL or an over-long text refused by one and cut or kept by another.
+
+    Args:
+        column: A column of a table.
+
+    Returns:
+        A function from a value, not ``None`` and no SQL expression, to the value as it will read back;
+        it raises ValueError with a reason that does not repeat the value. ``None`` where nothing is to do.
+    """
+    kind = getattr(column, "type", None)
+    if isinstance(kind, Instant):
+        return to_instant
+    if isinstance(kind, sqltypes.String) and not isinstance(kind, sqltypes.Enum):
+        return _text(kind.length)
+    if isinstance(kind, sqltypes.Integer):
+        return _whole_number(_BITS.get(type(kind)))
+    if isinstance(kind, sqltypes.Float) and not kind.asdecimal:
+        return _real_number
+    return _decimal_number if isinstance(kind, sqltypes.Numeric) else None
+
+
+def is_sql(value: object) -> bool:
+    """Whether a value is an SQL expression, which only the database can compute."""
+    return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
+
+
+def _text(length: int | None) -> Normaliser:
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError(f"must be text, not {_kind(value)}; fix: convert it with str()")  # noqa: TRY004
+        if length is not None and len(value) > length:
+            raise ValueError(f"is {len(value)} characters long; at most {length} fit")
+        if "\0" in value:
+            raise ValueError("must not contain the character NUL, which PostgreSQL cannot store")
+        if not value.isascii():
+            _check_unicode(value)
+        return value
+
+    return check
+
+
+def _check_unicode(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain a lone surrogate, which is no character") from None
+
+
+def _whole_number(bits: int | None) -> Normaliser:
+    limit = 2 ** (bits - 1) if bits else math.inf
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"must be a whole number, not {_kind(value)}")  # noqa: TRY004
+        if not -limit <= value < limit:
+            raise ValueError(f"does not fit in {bits} bits")
+        return value
+
+    return check
+
+
+def _real_number(value: Any) -> float:
+    if not isinstance(value, (int, float, Decimal)) or isinstance(value, bool):
+        raise ValueError(f"must be a number, not {_kind(value)}")  # noqa: TRY004
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number; NaN and infinity cannot be stored")
+    return number
+
+
+def _decimal_number(value: Any) -> Any:
+    _real_number(value)
+    return value
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
