@@ -93,6 +93,15 @@ def test_a_context_equals_only_itself() -> None:
     assert (True, False, 2) == (one == one, one == other, len({one, other}))
 
 
+def test_payload_is_listed_once_before_and_after_it_is_read() -> None:
+    """Iterating gives each key once."""
+    context = context_of()
+    keys = ["message", "topic", "params", "client", "payload"]
+    assert keys == list(context)
+    assert context.payload == 21.5
+    assert (keys, 5) == (list(context), len(context))
+
+
 async def test_run_without_a_thread_says_what_to_do() -> None:
     """In an async action ``context.run`` would block the loop for ever; it says what to do instead."""
     with pytest.raises(RuntimeError, match=r"is for 'def' actions; fix: await the coroutine$"):

@@ -34,14 +34,18 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 def test_files_are_joined_in_name_order(write: Write) -> None:
     """Routes run in the order of their files' names; files that begin with '_' are left out."""
     folder = write(
+        moth=HEADER + "router.on('m', action)",
         zebra=HEADER + "router.on('z', action)",
         apple=HEADER + "router.on('a', action)\nrouter.on('b', action)",
+        koala=HEADER + "router.on('k', action)",
         _private="raise RuntimeError('not for import')",
         __init__="",
     )
     routes = discover(folder, "some_routes").routes
-    assert ["a", "b", "z"] == [route.pattern.text for route in routes]
-    assert ["apple.py", "apple.py", "zebra.py"] == [Path(route.source.file).name for route in routes]
+    assert ["a", "b", "k", "m", "z"] == [route.pattern.text for route in routes]
+    assert ["apple.py", "apple.py", "koala.py", "moth.py", "zebra.py"] == [
+        Path(route.source.file).name for route in routes
+    ]
 
 
 def test_file_without_routes_is_no_mistake_beside_others(write: Write) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import enum
 import sys
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, NewType, Optional
@@ -72,6 +73,14 @@ class HoldsForeign(msgspec.Struct):
 @dataclasses.dataclass
 class HoldsModel:
     value: Model
+
+
+class HoldsPydanticData(msgspec.Struct):
+    value: PydanticData
+
+
+class Switch(enum.Enum):
+    ON = "on"
 
 
 Name = NewType("Name", str)
@@ -296,6 +305,15 @@ def test_reason_names_the_field_and_what_was_expected(annotation: Any, payload: 
     assert reason in str(caught.value)
 
 
+def test_reason_does_not_repeat_a_long_value() -> None:
+    """A reason goes to the log, so what a device sent is cut off in it."""
+    with pytest.raises(InvalidPayload) as caught:
+        decoder_for(Switch)(b'"' + b"x" * 100_000 + b'"')
+    assert "does not fit Switch: Invalid enum value 'xxx" in str(caught.value)
+    assert str(caught.value).endswith("x...")
+    assert len(str(caught.value)) < 400
+
+
 def test_text_that_is_not_utf8_is_undecodable() -> None:
     """A ``str`` payload must be UTF-8."""
     with pytest.raises(UndecodablePayload, match="not UTF-8 text: 'utf-8' codec can't decode byte 0xe9"):
@@ -307,6 +325,7 @@ def test_text_that_is_not_utf8_is_undecodable() -> None:
     [
         (Foreign, "Foreign is no type that msgspec can convert to"),
         (HoldsForeign, "Foreign is no type"),
+        (HoldsPydanticData, "PydanticData is no type that msgspec can convert to"),
         (HoldsModel, "Model is no type that msgspec can convert to"),
         (Unresolved, "'Nowhere' is not defined"),
         (UnresolvedModel, "Nowhere"),
