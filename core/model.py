@@ -17,7 +17,7 @@ from core.database.values import is_sql
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
 from core.instants import now, to_instant
 
-__all__ = ["BigId", "Instant", "Mapped", "Model", "mapped_column", "now", "relationship"]
+__all__ = ["BigId", "Instant", "Mapped", "Model", "mapped_column", "now", "relationship", "to_instant"]
 
 T = TypeVar("T")
 

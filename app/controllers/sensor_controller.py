@@ -9,6 +9,7 @@ from sqlalchemy import select
 from app.models import Device, SensorReading
 from core.context import Client
 from core.controller import Controller
+from core.exceptions import BrokerError
 from core.message import Message
 from core.model import Model
 
@@ -40,7 +41,8 @@ class SensorController(Controller):
     async def handle_sensor_data(self, device_id: str, payload: Reading, message: Message, client: Client) -> None:
         """Store a reading, note that its device is online, and raise an alert beyond the thresholds.
 
-        A reading without a timestamp gets the time of receipt; redelivered, it is a second row.
+        A reading without a timestamp gets the time of receipt; redelivered, it is a second row. A
+        redelivered reading raises its alert again, for the first one may not have got out.
         """
         await Model.create(
             SensorReading,
@@ -60,7 +62,11 @@ class SensorController(Controller):
             return
         self.logger.warning("threshold crossed", device=device_id, type=reading.sensor_type, value=reading.value)
         alert = {"device_id": device_id, "type": reading.sensor_type, "value": reading.value}
-        await client.publish(f"alerts/{device_id}", alert | {"lowest": lowest, "highest": highest})
+        try:
+            await client.publish(f"alerts/{device_id}", alert | {"lowest": lowest, "highest": highest})
+        except BrokerError as error:
+            # The reading is stored; refusing its message now would say that it is not.
+            self.logger.error("the alert was not sent", device=device_id, reason=str(error))
 
     async def get_device_history(self, device_id: str, payload: HistoryRequest) -> list[dict[str, Any]]:
         """Answer with the readings of the last hours, newest first, 1,000 at most."""
@@ -68,7 +74,7 @@ class SensorController(Controller):
         statement = (
             select(SensorReading)
             .where(SensorReading.device_id == device_id, SensorReading.timestamp >= since)
-            .order_by(SensorReading.timestamp.desc())
+            .order_by(SensorReading.timestamp.desc(), SensorReading.id.desc())
             .limit(MOST_READINGS)
         )
         async with await Model.get_session() as session:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import String, or_, update
 
-from core.model import BigId, Instant, Mapped, Model, mapped_column, now, relationship
+from core.model import BigId, Instant, Mapped, Model, mapped_column, now, relationship, to_instant
 
 if TYPE_CHECKING:
     from app.models.sensor_reading import SensorReading
@@ -38,18 +38,28 @@ class Device(Model):
     )
 
     @classmethod
-    async def heard_of(cls, device_id: str, status: str, at: datetime | float) -> None:
+    async def heard_of(cls, device_id: str, status: str, at: datetime | float | None) -> None:
         """Note the status of a device, and the device itself when it is new; older news change nothing.
 
         Args:
             device_id: The device.
             status: ``online`` or ``offline``.
-            at: When it was heard of.
+            at: When it was heard of; ``None`` when only the state is known and not since when, as from
+                a retained message.
         """
-        outdated = or_(cls.last_seen.is_(None), cls.last_seen <= at)
-        statement = update(cls).where(cls.device_id == device_id, outdated).values(status=status, last_seen=at)
+        if await cls._note(device_id, status, at):
+            return
+        device = await cls.create(device_id=device_id, status=status, last_seen=at)
+        # The row may be that of a task which was faster, with older news.
+        if at is not None and (device.last_seen is None or device.last_seen < to_instant(at)):
+            await cls._note(device_id, status, at)
+
+    @classmethod
+    async def _note(cls, device_id: str, status: str, at: datetime | float | None) -> bool:
+        statement = update(cls).where(cls.device_id == device_id).values(status=status)
+        if at is not None:
+            statement = statement.where(or_(cls.last_seen.is_(None), cls.last_seen <= at)).values(last_seen=at)
         async with await cls.get_session() as session:
             changed = await session.execute(statement)
             await session.commit()
-        if changed.rowcount == 0:  # type: ignore[attr-defined]  # an UPDATE always gives a CursorResult
-            await cls.create(device_id=device_id, status=status, last_seen=at)
+        return changed.rowcount > 0  # type: ignore[attr-defined, no-any-return]  # an UPDATE gives a CursorResult
