@@ -2,10 +2,11 @@
 
 import typer
 
-from benchmarks import routing
+from benchmarks import ingest, routing
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False)
 cli.command("routing")(routing.main)
+cli.command("ingest")(ingest.main)
 
 
 @cli.callback()

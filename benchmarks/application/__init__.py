@@ -1,0 +1,1 @@
+"""The application that is measured: what a user of Mqueduct would write for these readings."""

@@ -1,0 +1,1 @@
+"""What loads a contender: messages, the publisher that sends them, and proxies that watch the broker."""
