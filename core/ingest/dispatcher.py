@@ -50,6 +50,9 @@ class Dispatcher:
             Its outcome; errors of the handler are part of it. Only cancellation is raised: then the
             message must not be acknowledged.
         """
+        if message.truncated_size:
+            size = f"{message.truncated_size} bytes, of which only the beginning was kept"
+            return _rejected(match, message, Reason.TOO_LARGE, ValueError(size))
         backoff = Backoff(first=0.2, limit=5.0)
         held: str | None = None
         while True:

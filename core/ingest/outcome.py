@@ -28,6 +28,7 @@ class Reason(StrEnum):
     INVALID = "invalid"
     HANDLER_ERROR = "handler error"
     TIMEOUT = "timeout"
+    TOO_LARGE = "too large"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class Window:
             return False, []
         key = (message.packet_id, message.qos)
         slot = self._adoptable.get(key)
-        if slot is None or slot.message.topic != message.topic or slot.message.payload != message.payload:
+        if slot is None or not _same_content(slot.message, message):
             return False, []
         del self._adoptable[key]
         slot.message = message
@@ -152,3 +152,7 @@ class Window:
     def _release(self, slot: Slot) -> None:
         self._count -= 1
         self._bytes -= slot.message.size
+
+
+def _same_content(one: Message, other: Message) -> bool:
+    return (one.topic, one.payload, one.digest) == (other.topic, other.payload, other.digest)
