@@ -129,21 +129,25 @@ class Decoder:
                 return None
             length, body = found
         stop = body + length
-        if kind == _PUBLISH:
-            if length > self._max_payload:
-                return self._begin_skim(body, stop)
-            if stop > end:
-                return None
-            self._check_publish(buffer, start, body, stop)
-        else:
-            if length > _MAX_CONTROL:
-                raise ProtocolError(f"the broker sent a packet of {length} bytes that is no PUBLISH", 0x95)
-            if stop > end:
-                return None
-            check_control(kind, buffer, body, stop)
+        if kind != _PUBLISH:
+            return self._control(kind, body, stop)
+        if length > self._max_payload:
+            return self._begin_skim(body, stop)
+        if stop > end:
+            return None
+        self._check_publish(buffer, start, body, stop)
         self._start = stop
-        packet = _read(self._view[start:stop])
-        if kind != _PUBLISH and getattr(packet, "packet_id", 1) == 0:
+        return _read(self._view[start:stop])
+
+    def _control(self, kind: int, body: int, stop: int) -> mqtt5.Packet | None:
+        if stop - body > _MAX_CONTROL:
+            raise ProtocolError(f"the broker sent a packet of {stop - body} bytes that is no PUBLISH", 0x95)
+        if stop > self._end:
+            return None
+        check_control(kind, self._buffer, body, stop)
+        packet = _read(self._view[self._start : stop])
+        self._start = stop
+        if getattr(packet, "packet_id", 1) == 0:
             malformed("packet identifier 0")
         return packet
 
