@@ -16,6 +16,7 @@ def encode(payload: Any) -> bytes:
 
     Raises:
         TypeError: JSON has no form for it.
+        ValueError: Text with lone surrogates has no form in UTF-8, a value is nested too deeply or refers to itself.
     """
     if payload is None:
         return b""
@@ -23,7 +24,10 @@ def encode(payload: Any) -> bytes:
         return payload.encode()
     if isinstance(payload, (bytes, bytearray, memoryview)):
         return bytes(payload)
-    return msgspec.json.encode(payload, enc_hook=_plain)
+    try:
+        return msgspec.json.encode(payload, enc_hook=_plain)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply, or contains itself") from error
 
 
 def _plain(value: Any) -> Any:

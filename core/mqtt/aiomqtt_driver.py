@@ -5,30 +5,33 @@ from paho's callback. QoS 2 is subscribed as QoS 1, because paho sends PUBREC be
 """
 
 import asyncio
-import ssl
-import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import aiomqtt
 import paho.mqtt.client as paho
-from paho.mqtt import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from core.exceptions import BrokerRefused, BrokerUnavailable, ConfigurationError
+from core.exceptions import BrokerRefused, BrokerUnavailable, PublishError
 from core.message import Message
+from core.mqtt.aiomqtt_client import ManualAckClient
 from core.mqtt.connection import Capabilities, Publication, Subscription, Will
-from core.mqtt.options import BrokerOptions, TLSOptions
-from core.mqtt.reasons import explain, is_permanent
+from core.mqtt.options import BrokerOptions
+from core.mqtt.reasons import REFUSED, connection_problem, refusal
+from core.mqtt.tls import tls_context
 
 __all__ = ["connect"]
 
-_BROKEN_INPUT = (OSError, ValueError, IndexError, TypeError, struct.error, MQTTException)
-_SUBSCRIBE_BATCH = 100
+T = TypeVar("T")
+
+_FILTERS_PER_PACKET = 100
+_PACKETS_AT_ONCE = 50
+# Fixed header, lengths of topic and properties, packet id: what a PUBLISH has beside its contents, at most.
+_PUBLISH_OVERHEAD = 64
 
 
 async def connect(
@@ -40,18 +43,26 @@ async def connect(
     will: Will | None = None,
 ) -> "AiomqttConnection":
     """Connect to the broker; see ``core.mqtt.connection.Connect``."""
-    client = _ManualAckClient(options, generation, on_message, clean_start=clean_start, will=will)
+
+    def deliver(message: paho.MQTTMessage) -> None:
+        on_message(_message(message, generation))
+
+    client = ManualAckClient(deliver, **_client_options(options, clean_start=clean_start, will=will))
     try:
-        await client.__aenter__()
-    except aiomqtt.MqttError as error:
-        raise _translate(error, options) from error
+        await client.open()
+    except BaseException as error:
+        # A connection that nobody waits for any more must not take the session over later.
+        client.drop()
+        if isinstance(error, aiomqtt.MqttError):
+            raise _translate(error, options) from error
+        raise
     return AiomqttConnection(client, options)
 
 
 class AiomqttConnection:
     """One connection made by aiomqtt."""
 
-    def __init__(self, client: "_ManualAckClient", options: BrokerOptions) -> None:
+    def __init__(self, client: ManualAckClient, options: BrokerOptions) -> None:
         self._client = client
         self._options = options
         five = options.protocol == "5"
@@ -69,9 +80,12 @@ class AiomqttConnection:
 
     async def subscribe(self, subscriptions: Sequence[Subscription]) -> list[int]:
         """Subscribe in as few packets as identifiers allow."""
+        packets = _packets(subscriptions)
         codes: list[int] = []
-        for packet in _packets(subscriptions):
-            codes += await self._subscribe_packet(packet)
+        for start in range(0, len(packets), _PACKETS_AT_ONCE):
+            sent = map(self._subscribe_packet, packets[start : start + _PACKETS_AT_ONCE])
+            for answer in await self._answered(asyncio.gather(*sent)):
+                codes += answer
         return codes
 
     async def _subscribe_packet(self, packet: Sequence[Subscription]) -> list[int]:
@@ -84,19 +98,28 @@ class AiomqttConnection:
                 properties.SubscriptionIdentifier = packet[0].identifier
         else:
             topics = [(s.filter, s.qos) for s in packet]
-        try:
-            codes = await self._client.subscribe(topics, properties=properties)
-        except aiomqtt.MqttError as error:
-            raise _translate(error, self._options) from error
+        codes = await self._client.subscribe(topics, properties=properties)
         return [code.value if isinstance(code, ReasonCode) else int(code) for code in codes]
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
         """Give filters up."""
-        for start in range(0, len(filters), _SUBSCRIBE_BATCH):
-            try:
-                await self._client.unsubscribe(list(filters[start : start + _SUBSCRIBE_BATCH]))
-            except aiomqtt.MqttError as error:
-                raise _translate(error, self._options) from error
+        for start in range(0, len(filters), _FILTERS_PER_PACKET):
+            packet = list(filters[start : start + _FILTERS_PER_PACKET])
+            await self._answered(asyncio.ensure_future(self._client.unsubscribe(packet)))
+
+    async def _answered(self, answer: "asyncio.Future[T]") -> T:
+        """Wait for the broker's answer, but no longer than the connection lasts."""
+        try:
+            ends: list[asyncio.Future[Any]] = [answer, self._client.disconnected]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            await self.closed()
+            raise BrokerUnavailable("the connection was closed while an answer was awaited")
+        except aiomqtt.MqttError as error:
+            raise _translate(error, self._options) from error
+        finally:
+            answer.cancel()
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Send PUBACKs in order."""
@@ -105,13 +128,31 @@ class AiomqttConnection:
 
     async def publish(self, publication: Publication) -> None:
         """Publish and wait for the broker's acknowledgement."""
+        if (problem := self._unpublishable(publication)) is not None:
+            raise PublishError(f"cannot publish to {publication.topic!r:.80}: {problem}")
         properties = _publish_properties(publication) if self.capabilities.properties else None
         try:
-            await self._client.publish(
+            code = await self._client.publish_and_wait(
                 publication.topic, publication.payload, publication.qos, publication.retain, properties
             )
-        except (aiomqtt.MqttError, ValueError) as error:
+        except aiomqtt.MqttError as error:
             raise _translate(error, self._options) from error
+        except ValueError as error:
+            raise PublishError(f"cannot publish to {publication.topic!r:.80}: {error}") from error
+        if code.value >= REFUSED:
+            raise PublishError(f"the broker refuses a message to {publication.topic!r:.80}: {code}")
+
+    def _unpublishable(self, publication: Publication) -> str | None:
+        """What the broker would end the connection for (MQTT 5 section 3.2.2.3)."""
+        broker = self._client.connack_property
+        if publication.qos > broker("MaximumQoS", 2):
+            return f"the broker accepts no QoS above {broker('MaximumQoS', 2)}"
+        if publication.retain and not broker("RetainAvailable", 1):
+            return "the broker keeps no retained messages"
+        size = len(publication.topic.encode()) + len(publication.payload) + _PUBLISH_OVERHEAD
+        if size > broker("MaximumPacketSize", size):
+            return f"it is larger than the {broker('MaximumPacketSize', size)} bytes that the broker accepts"
+        return None
 
     def pause(self) -> None:
         """Stop reading the socket."""
@@ -125,132 +166,22 @@ class AiomqttConnection:
         """Wait for the end of the connection."""
         try:
             await asyncio.shield(self._client.disconnected)
-        except (aiomqtt.MqttError, *_BROKEN_INPUT) as error:
+        except aiomqtt.MqttError as error:
             raise _translate(error, self._options) from error
 
     async def close(self) -> None:
-        """Disconnect; a connection that is already lost is closed."""
-        try:
-            await self._client.__aexit__(None, None, None)
-        except aiomqtt.MqttError as error:
-            raise _translate(error, self._options) from error
-        finally:
-            self._client.forget_loss()
-
-
-class _ManualAckClient(aiomqtt.Client):
-    """An aiomqtt client that leaves acknowledging, pausing and the session to us."""
-
-    def __init__(
-        self,
-        options: BrokerOptions,
-        generation: int,
-        on_message: Callable[[Message], None],
-        *,
-        clean_start: bool,
-        will: Will | None,
-    ) -> None:
-        five = options.protocol == "5"
-        super().__init__(
-            options.host,
-            options.port,
-            identifier=options.client_id,
-            username=options.username,
-            password=options.password,
-            protocol=aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
-            # paho's own default would wipe the session at every start of the process.
-            clean_start=clean_start if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            clean_session=None if five else clean_start,
-            properties=_connect_properties(options, clean_start=clean_start) if five else None,
-            keepalive=options.keepalive,
-            transport=options.transport,
-            websocket_path=options.websocket_path if options.transport == "websockets" else None,
-            tls_context=_tls_context(options.tls) if options.tls else None,
-            will=_will(will) if will else None,
-        )
-        self._generation = generation
-        self._deliver = on_message
-        self._paused = False
-        self._connack: Properties | None = None
-        self.session_present = False
-        self._client.manual_ack_set(True)
-
-    @property
-    def disconnected(self) -> asyncio.Future[None]:
-        """Done when the connection has ended."""
-        return self._disconnected
-
-    def forget_loss(self) -> None:
-        """Take note of why the connection ended, so that asyncio does not warn that nobody did."""
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()
-
-    def connack_property(self, name: str, default: Any) -> Any:
-        """A property of the broker's CONNACK."""
-        return getattr(self._connack, name, default) if self._connack is not None else default
-
-    def acknowledge(self, packet_id: int, qos: int) -> None:
-        """Send one acknowledgement."""
-        self._client.ack(packet_id, qos)
-
-    def pause(self) -> None:
-        """Take the socket from the event loop; TCP then holds the broker back."""
-        sock = self._client.socket()
-        if not self._paused and sock is not None and sock.fileno() >= 0:
-            self._loop.remove_reader(sock.fileno())
-        self._paused = True
-
-    def resume(self) -> None:
-        """Give the socket back to the event loop."""
-        if not self._paused:
-            return
-        self._paused = False
-        sock = self._client.socket()
-        if sock is not None and sock.fileno() >= 0:
-            self._loop.add_reader(sock.fileno(), self._read)
-            # TLS may hold decrypted bytes for which the socket will not become readable again.
-            self._loop.call_soon(self._read)
-
-    def _read(self) -> None:
-        try:
-            while not self._paused and self._client.socket() is not None:
-                self._client.loop_read()
-                sock: Any = self._client.socket()
-                if not (hasattr(sock, "pending") and sock.pending() > 0):
-                    break
-        except _BROKEN_INPUT as error:
-            if not self._disconnected.done():
-                self._disconnected.set_exception(error)
-
-    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        # Called from the thread in which aiomqtt connects.
-        self._loop.call_soon_threadsafe(self._attach, sock)
-
-    def _attach(self, sock: Any) -> None:
-        if sock.fileno() >= 0:
-            self._loop.add_reader(sock.fileno(), self._read)
-            self._misc_task = self._loop.create_task(self._misc_loop())
-
-    def _on_connect(
-        self,
-        client: paho.Client,
-        userdata: Any,
-        flags: paho.ConnectFlags,
-        reason_code: ReasonCode,
-        properties: Properties | None = None,
-    ) -> None:
-        self.session_present = flags.session_present
-        self._connack = properties
-        super()._on_connect(client, userdata, flags, reason_code, properties)
-
-    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        self._deliver(_message(message, self._generation))
+        """Disconnect; ends within seconds even if the broker is frozen."""
+        await self._client.close()
 
 
 def _message(message: paho.MQTTMessage, generation: int) -> Message:
+    try:
+        topic = message.topic
+    except UnicodeDecodeError as error:
+        raise aiomqtt.MqttError(f"the broker sent a topic that is not UTF-8: {error}") from error
     five = message.properties
     return Message(
-        topic=message.topic,
+        topic=topic,
         payload=bytes(message.payload),
         qos=message.qos,
         retain=message.retain,
@@ -266,11 +197,37 @@ def _message(message: paho.MQTTMessage, generation: int) -> Message:
     )
 
 
-def _packets(subscriptions: Sequence[Subscription]) -> list[Sequence[Subscription]]:
-    """Split into packets: an identifier applies to a whole SUBSCRIBE, so it needs one of its own."""
-    if any(subscription.identifier for subscription in subscriptions):
-        return [[subscription] for subscription in subscriptions]
-    return [subscriptions[start : start + _SUBSCRIBE_BATCH] for start in range(0, len(subscriptions), _SUBSCRIBE_BATCH)]
+def _packets(subscriptions: Sequence[Subscription]) -> list[list[Subscription]]:
+    """Split into packets, in order: an identifier applies to a whole SUBSCRIBE, so it needs one of its own."""
+    packets: list[list[Subscription]] = []
+    for subscription in subscriptions:
+        last = packets[-1] if packets else []
+        if last and not subscription.identifier and not last[0].identifier and len(last) < _FILTERS_PER_PACKET:
+            last.append(subscription)
+        else:
+            packets.append([subscription])
+    return packets
+
+
+def _client_options(options: BrokerOptions, *, clean_start: bool, will: Will | None) -> dict[str, Any]:
+    five = options.protocol == "5"
+    return {
+        "hostname": options.host,
+        "port": options.port,
+        "identifier": options.client_id,
+        "username": options.username,
+        "password": options.password,
+        "protocol": aiomqtt.ProtocolVersion.V5 if five else aiomqtt.ProtocolVersion.V311,
+        # paho's own default would wipe the session at every start of the process.
+        "clean_start": clean_start if five else paho.MQTT_CLEAN_START_FIRST_ONLY,
+        "clean_session": None if five else clean_start,
+        "properties": _connect_properties(options, clean_start=clean_start) if five else None,
+        "keepalive": options.keepalive,
+        "transport": options.transport,
+        "websocket_path": options.websocket_path if options.transport == "websockets" else None,
+        "tls_context": tls_context(options.tls) if options.tls else None,
+        "will": aiomqtt.Will(will.topic, will.payload, will.qos, will.retain) if will else None,
+    }
 
 
 def _connect_properties(options: BrokerOptions, *, clean_start: bool) -> Properties:
@@ -291,34 +248,9 @@ def _publish_properties(publication: Publication) -> Properties | None:
     return properties
 
 
-def _will(will: Will) -> aiomqtt.Will:
-    return aiomqtt.Will(will.topic, will.payload, will.qos, will.retain)
-
-
-def _tls_context(options: TLSOptions) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=options.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if options.cert_file is not None:
-            context.load_cert_chain(options.cert_file, options.key_file, options.key_password)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"the TLS files cannot be used: {error}; fix: check MQTT_TLS_CA_FILE, MQTT_TLS_CERT_FILE, "
-            "MQTT_TLS_KEY_FILE and MQTT_TLS_KEY_PASSWORD"
-        ) from error
-    return context
-
-
-def _translate(error: BaseException, options: BrokerOptions) -> BrokerUnavailable | BrokerRefused:
-    """Turn an error of aiomqtt or paho into ours."""
-    where = f"{options.host}:{options.port}"
+def _translate(error: aiomqtt.MqttError, options: BrokerOptions) -> BrokerUnavailable | BrokerRefused:
+    """Turn an error of aiomqtt into ours."""
     code = getattr(error, "rc", None)
     if isinstance(code, ReasonCode):
-        refusal = BrokerRefused if is_permanent(code.value) else BrokerUnavailable
-        return refusal(f"the broker at {where} says: {explain(code.value, str(code), options.client_id)}")
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return BrokerRefused(
-            f"the certificate of {where} is not trusted: {error}; fix: set MQTT_TLS_CA_FILE to the CA that signed "
-            "it, and MQTT_BROKER to the host name in it"
-        )
-    return BrokerUnavailable(f"no connection to the broker at {where}: {error}")
+        return refusal(code.value, str(code), options)
+    return connection_problem(str(error), options)

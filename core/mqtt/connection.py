@@ -102,23 +102,33 @@ class Connection(Protocol):
 
         Raises:
             BrokerUnavailable: The connection was lost, or the broker does not answer.
+            PublishError: The broker does not accept this message.
         """
 
     def pause(self) -> None:
-        """Stop reading, so that the broker holds its messages back."""
+        """Stop reading, so that the broker holds its messages back; for as long as need be.
+
+        The connection is kept alive meanwhile. Nothing that the broker answers is seen before ``resume``.
+        """
 
     def resume(self) -> None:
         """Read again."""
 
     async def closed(self) -> None:
-        """Wait for the end of the connection.
+        """Wait for the end of the connection; returns when ``close`` ended it.
 
         Raises:
             BrokerUnavailable: It was lost, with the reason as far as it is known.
+            BrokerRefused: The broker ended it and will not have this client back.
+            Exception: What ``on_message`` raised; that ends the connection too.
         """
 
     async def close(self) -> None:
-        """Disconnect; the broker keeps the session."""
+        """Disconnect; the broker keeps the session.
+
+        What was acknowledged and published before reaches the broker, unless it is frozen: this ends
+        within seconds in any case. A connection that is lost or closed already is no error.
+        """
 
 
 class Connect(Protocol):
@@ -145,4 +155,5 @@ class Connect(Protocol):
         Raises:
             BrokerRefused: The broker refuses this client for good.
             BrokerUnavailable: It cannot be reached now.
+            ConfigurationError: The TLS files cannot be used.
         """

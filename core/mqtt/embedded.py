@@ -1,14 +1,21 @@
 """The embedded broker: amqtt on loopback, for a first run and demos, never for a guarantee."""
 
+import asyncio
+import logging
 import socket
 from typing import Any
 
+import structlog
 from amqtt.broker import Broker
 from amqtt.errors import AMQTTError
 
 from core.exceptions import BrokerUnavailable
 
 __all__ = ["EmbeddedBroker"]
+
+_STOP_SECONDS = 3.0
+
+logger = structlog.get_logger(__name__)
 
 
 class EmbeddedBroker:
@@ -31,18 +38,26 @@ class EmbeddedBroker:
         Raises:
             BrokerUnavailable: amqtt could not start.
         """
+        # Its warnings are about every client that goes without a word, and about its own end.
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL)
         self.port = _free_port(self.host, self.wanted_port)
-        self._broker = Broker(_configuration(self.host, self.port))
+        broker = Broker(_configuration(self.host, self.port))
         try:
-            await self._broker.start()
+            await broker.start()
         except (AMQTTError, OSError) as error:
             raise BrokerUnavailable(f"the embedded broker could not start: {error}") from error
+        self._broker = broker
 
     async def stop(self) -> None:
-        """Close all connections."""
-        if self._broker is not None:
-            await self._broker.shutdown()
-            self._broker = None
+        """Close all connections; ends within seconds."""
+        broker, self._broker = self._broker, None
+        if broker is None:
+            return
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await broker.shutdown()
+        except TimeoutError:
+            logger.warning("the embedded broker did not stop in time and is left behind", seconds=_STOP_SECONDS)
 
 
 def _configuration(host: str, port: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ handler that waits there for its PUBACK would wait for ever.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 from typing import Any
 
@@ -14,7 +13,7 @@ import structlog
 from core import topics
 from core.backoff import Backoff
 from core.encoding import encode
-from core.exceptions import BrokerUnavailable, PublishError
+from core.exceptions import BrokerError, BrokerUnavailable, PublishError
 from core.mqtt.connection import Connect, Connection, Publication
 from core.mqtt.options import BrokerOptions
 
@@ -33,9 +32,7 @@ class Publisher:
     """
 
     def __init__(self, options: BrokerOptions, connect: Connect, patience: float = 20.0) -> None:
-        self._options = dataclasses.replace(
-            options, client_id=f"{options.client_id}-publisher", status_topic=None
-        )
+        self._options = dataclasses.replace(options, client_id=f"{options.client_id}-publisher", status_topic=None)
         self._connect = connect
         self._patience = patience
         self._connection: Connection | None = None
@@ -61,28 +58,32 @@ class Publisher:
         """Publish what is already encoded.
 
         Raises:
-            PublishError: The broker could not be reached in time.
+            PublishError: The broker could not be reached in time, or does not accept the message.
             BrokerRefused: It refuses this client.
         """
         backoff = Backoff(first=0.2, limit=5.0)
+        problem: BrokerUnavailable | None = None
         try:
             async with asyncio.timeout(self._patience):
-                while not await self._attempt(publication):
+                while True:
+                    problem = await self._attempt(publication)
+                    if problem is None:
+                        return
                     await asyncio.sleep(backoff.next())
-        except TimeoutError as error:
+        except TimeoutError:
+            reason = problem or "no answer"
             raise PublishError(
-                f"cannot publish to {publication.topic!r:.80}: the broker was not reachable for {self._patience:g} s"
-            ) from error
+                f"cannot publish to {publication.topic!r:.80}: not delivered in {self._patience:g} s: {reason}"
+            ) from problem
 
-    async def _attempt(self, publication: Publication) -> bool:
-        connection: Connection | None = None
+    async def _attempt(self, publication: Publication) -> BrokerUnavailable | None:
         try:
             connection = await self._connected()
             await connection.publish(publication)
         except BrokerUnavailable as error:
-            logger.warning("publishing is tried again", topic=publication.topic, reason=str(error))
-            return False
-        return True
+            logger.debug("publishing is tried again", topic=publication.topic, reason=str(error))
+            return error
+        return None
 
     async def _connected(self) -> Connection:
         async with self._lock:
@@ -92,17 +93,20 @@ class Publisher:
             return self._connection
 
     async def _forget_when_lost(self, connection: Connection) -> None:
-        with contextlib.suppress(BrokerUnavailable):
+        try:
             await connection.closed()
-        if self._connection is connection:
-            self._connection = None
+        except BrokerError as error:
+            logger.warning("the publishing connection was lost; the next message opens another", reason=str(error))
+        finally:
+            if self._connection is connection:
+                self._connection = None
+            await connection.close()
 
     async def close(self) -> None:
         """Disconnect, if ever connected."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(BrokerUnavailable):
-                await connection.close()
+            await connection.close()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])

@@ -1,7 +1,6 @@
 """The subscriber: keeps one session at the broker alive, for ever, and hands its messages on."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -9,16 +8,28 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from core.backoff import Backoff
-from core.exceptions import BrokerRefused, BrokerUnavailable, DatabaseUnavailable, MqueductError
+from core.exceptions import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    ConfigurationError,
+    DatabaseUnavailable,
+    MqueductError,
+    PublishError,
+)
 from core.message import Message
 from core.mqtt.connection import Connect, Connection, Publication, Subscription
 from core.mqtt.options import BrokerOptions
-from core.mqtt.subscriptions import Cover
+from core.mqtt.reasons import REFUSED
+from core.mqtt.subscriptions import UNCONFIRMED, Cover
 
 __all__ = ["FilterMemory", "Receiver", "Subscriber", "SubscriberStatistics"]
 
-_REFUSED = 0x80
-_STABLE_AFTER = 10.0
+# As long as the longest delay: of two clients that take one session from each other neither calls that stable.
+_STABLE_SECONDS = 30.0
+_SUSPICIOUS_LOSSES = 3
+_FAREWELL_SECONDS = 3.0
+_NAMED_FILTERS = 10
 
 logger = structlog.get_logger(__name__)
 
@@ -88,8 +99,11 @@ class Subscriber:
         self._held: dict[str, int] | None = None
         self._connection: Connection | None = None
         self._generation = 0
+        self._connections = 0
+        self._short_lived = 0
         self._paused = False
-        self._established = False
+        self._closing = False
+        self._reported = ""
         self._ready = asyncio.Event()
         self.cover = Cover(wanted)
 
@@ -99,34 +113,52 @@ class Subscriber:
 
     def statistics(self) -> SubscriberStatistics:
         """The state of the connection."""
-        return SubscriberStatistics(self._ready.is_set(), self._generation)
+        return SubscriberStatistics(self._ready.is_set(), self._connections)
 
     async def ready(self) -> None:
         """Wait until the broker has confirmed every subscription."""
         await self._ready.wait()
 
     async def run(self) -> None:
-        """Connect, and connect again after every loss, until cancelled.
+        """Connect, and connect again after every loss, until closed or cancelled.
 
         Raises:
             BrokerRefused: The broker refused the very first connection or subscription for good. Later
                 refusals are waited out: a broker may lose its password file and find it again.
+            ConfigurationError: The TLS files cannot be used; later that is waited out too.
         """
-        while True:
-            began = time.monotonic()
+        while not self._closing:
             try:
                 await self._serve_one_connection()
             except (BrokerUnavailable, DatabaseUnavailable) as error:
-                problem: MqueductError = error
-            except BrokerRefused as error:
-                if not self._established:
+                await self._wait_after(error)
+            except (BrokerRefused, ConfigurationError) as error:
+                if not self._connections:
                     raise
-                problem = error
-            if time.monotonic() - began > _STABLE_AFTER:
-                self._backoff.reset()
-            delay = self._backoff.next()
-            logger.warning("broker connection lost", reason=str(problem), retry_in=round(delay, 1))
-            await asyncio.sleep(delay)
+                await self._wait_after(error)
+
+    async def _wait_after(self, error: MqueductError) -> None:
+        if self._closing:
+            return
+        delay = self._backoff.next()
+        # An outage is told once, not at every attempt.
+        log = logger.debug if str(error) == self._reported else logger.warning
+        self._reported = str(error)
+        log(
+            "no connection to the broker; trying again",
+            reason=self._reported + self._suspicion(),
+            delay=round(delay, 1),
+        )
+        await asyncio.sleep(delay)
+
+    def _suspicion(self) -> str:
+        """What MQTT 3.1.1 brokers do not say when another client takes the session over."""
+        if self._short_lived < _SUSPICIOUS_LOSSES:
+            return ""
+        return (
+            f"; {self._short_lived} connections in a row did not last: if another client uses the client id "
+            f"{self._options.client_id!r} too, give each service its own MQTT_CLIENT_ID"
+        )
 
     async def _serve_one_connection(self) -> None:
         self._generation += 1
@@ -136,20 +168,38 @@ class Subscriber:
         try:
             self._connection = connection
             self._receiver.session_resumed(kept=connection.session_present)
-            if self._paused:
-                connection.pause()
             await self._subscribe(connection)
-            if birth := self._status(b"online", qos=1):
-                await connection.publish(birth)
-            self._established = True
-            self._ready.set()
-            logger.info("connected to the broker", **self._facts(connection))
-            await connection.closed()
+            await self._announce(connection)
+            await self._stay(connection)
         finally:
             self._ready.clear()
             self._connection = None
-            with contextlib.suppress(BrokerUnavailable):
-                await connection.close()
+            await connection.close()
+
+    async def _stay(self, connection: Connection) -> None:
+        since = time.monotonic()
+        self._connections += 1
+        self._reported = ""
+        self._ready.set()
+        if self._paused:
+            connection.pause()
+        logger.info("connected to the broker", **self._facts(connection))
+        try:
+            await connection.closed()
+        finally:
+            if time.monotonic() - since < _STABLE_SECONDS:
+                self._short_lived += 1
+            else:
+                self._short_lived = 0
+                self._backoff.reset()
+
+    async def _announce(self, connection: Connection) -> None:
+        if (birth := self._status(b"online", qos=1)) is None:
+            return
+        try:
+            await connection.publish(birth)
+        except PublishError as error:
+            logger.warning("the birth message was not published; check MQTT_STATUS_TOPIC", reason=str(error))
 
     def _facts(self, connection: Connection) -> dict[str, object]:
         return {
@@ -180,7 +230,8 @@ class Subscriber:
             await connection.unsubscribe(changes.unsubscribe)
         if changes.subscribe:
             # Noted before the broker is told: a crash in between must not leave a filter unknown.
-            await self._remember(self._held | self.cover.filters)
+            unconfirmed = {s.filter: UNCONFIRMED for s in changes.subscribe if self._held.get(s.filter) != s.qos}
+            await self._remember(self._held | unconfirmed)
             _check(changes.subscribe, await connection.subscribe(changes.subscribe))
         await self._remember(self.cover.filters)
 
@@ -199,9 +250,12 @@ class Subscriber:
             self._connection.acknowledge([m for m in messages if m.generation == self._generation])
 
     def pause(self) -> None:
-        """Stop reading, over reconnects too, until ``resume``."""
+        """Stop reading, over reconnects too, until ``resume``.
+
+        A connection that is still being set up goes on: its SUBACK has to be read.
+        """
         self._paused = True
-        if self._connection is not None:
+        if self._connection is not None and self._ready.is_set():
             self._connection.pause()
 
     def resume(self) -> None:
@@ -212,24 +266,30 @@ class Subscriber:
 
     async def close(self) -> None:
         """Say that the service goes offline and disconnect; the session stays at the broker."""
-        connection = self._connection
-        if connection is None:
+        self._closing = True
+        if self._connection is None:
             return
         try:
-            # QoS 0: it goes out before the DISCONNECT, and an answer would not be read any more.
-            if farewell := self._status(b"offline", qos=0):
-                await connection.publish(farewell)
-            await connection.close()
-        except BrokerUnavailable as error:
-            logger.info("the broker was gone before the farewell", reason=str(error))
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._say_farewell(self._connection)
+        except TimeoutError:
+            logger.info("the broker took no farewell", reason=f"no answer in {_FAREWELL_SECONDS:g} s")
+        except BrokerError as error:
+            logger.info("the broker took no farewell", reason=str(error))
+
+    async def _say_farewell(self, connection: Connection) -> None:
+        # QoS 0: it goes out before the DISCONNECT, and an answer would not be read any more.
+        if farewell := self._status(b"offline", qos=0):
+            await connection.publish(farewell)
+        await connection.close()
 
 
 def _check(subscriptions: Sequence[Subscription], codes: Sequence[int]) -> None:
-    refused = [s.filter for s, code in zip(subscriptions, codes, strict=True) if code >= _REFUSED]
+    refused = [s.filter for s, code in zip(subscriptions, codes, strict=True) if code >= REFUSED]
     if refused:
-        raise BrokerRefused(
-            f"the broker refuses to subscribe {', '.join(map(repr, refused))}; fix: allow them in its access rules"
-        )
+        names = ", ".join(map(repr, sorted(refused)[:_NAMED_FILTERS]))
+        more = f" and {len(refused) - _NAMED_FILTERS} more" if len(refused) > _NAMED_FILTERS else ""
+        raise BrokerRefused(f"the broker refuses to subscribe {names}{more}; fix: allow them in its access rules")
     for subscription, code in zip(subscriptions, codes, strict=True):
         if code < subscription.qos:
             logger.warning("the broker grants less than asked", filter=subscription.filter, granted_qos=code)

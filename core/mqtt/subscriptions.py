@@ -1,16 +1,23 @@
 """What to subscribe to: a minimal cover of the routes' filters, and which of two copies to handle."""
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from core.message import Message
 from core.mqtt.connection import Subscription
+from core.topics import has_wildcard
 from core.trie import FilterTrie
 
-__all__ = ["Changes", "Cover", "identifier_of"]
+__all__ = ["UNCONFIRMED", "Changes", "Cover"]
+
+#: In place of a QoS: the broker was asked for the filter, but its answer has not been seen.
+UNCONFIRMED = -1
 
 _HIGHEST_IDENTIFIER = 268_435_455
+# Where looking for overlaps could take more than this, every filter is taken to overlap with every other.
+_MAX_COMPARISONS = 2_000_000
 
 
 class Changes(NamedTuple):
@@ -24,7 +31,8 @@ class Cover:
     """The smallest set of the wanted filters that matches everything which all of them match.
 
     A filter inside a broader one is left out, and the broader one takes the highest QoS. Where two
-    filters overlap only in part, MQTT 5 brokers deliver a copy for each; identifiers tell them apart.
+    filters overlap only in part, MQTT 5 brokers deliver a copy for each; identifiers tell them apart
+    (docs/decisions/0002-telling-copies-apart.md).
 
     Args:
         wanted: QoS by topic filter.
@@ -32,46 +40,40 @@ class Cover:
     """
 
     def __init__(self, wanted: Mapping[str, int], max_qos: int = 2) -> None:
-        everything: FilterTrie[str] = FilterTrie()
-        for topic_filter in wanted:
-            everything.insert(topic_filter, topic_filter)
-        self.filters: dict[str, int] = {}
-        broadest: dict[str, int] = {}
-        for topic_filter, qos in wanted.items():
-            broader = [other for other in everything.covering(topic_filter) if other != topic_filter]
-            for kept in broader or [topic_filter]:
-                broadest[kept] = max(broadest.get(kept, 0), qos)
-            if not broader:
-                self.filters[topic_filter] = 0
-        for topic_filter in self.filters:
-            self.filters[topic_filter] = min(broadest[topic_filter], max_qos)
-        self._trie: FilterTrie[Subscription] = FilterTrie()
-        for topic_filter, qos in self.filters.items():
-            self._trie.insert(topic_filter, Subscription(topic_filter, qos, identifier_of(topic_filter)))
+        #: QoS by topic filter of the cover.
+        self.filters = {topic_filter: min(qos, max_qos) for topic_filter, qos in _broadest(wanted).items()}
+        subscriptions = [
+            Subscription(topic_filter, self.filters[topic_filter], _identifier(topic_filter, company))
+            for topic_filter, company in _company(self.filters).items()
+        ]
+        # The broker works through them in this order, so a filter's copies never begin before the canonical ones.
+        self._subscriptions = sorted(subscriptions, key=_precedence)
         #: Whether a broker may deliver several copies of one message.
-        self.overlapping = any(self._overlaps(topic_filter) for topic_filter in self.filters)
+        self.overlapping = any(subscription.identifier for subscription in subscriptions)
+        self._new: frozenset[str] = frozenset()
+        self._trie: FilterTrie[Subscription] = FilterTrie()
+        for subscription in subscriptions:
+            self._trie.insert(subscription.filter, subscription)
 
     def __repr__(self) -> str:
         return f"<Cover {self.filters} overlapping={self.overlapping}>"
-
-    def _overlaps(self, topic_filter: str) -> bool:
-        return any(other.filter != topic_filter for other in self._trie.overlapping(topic_filter))
 
     def changes(self, held: Mapping[str, int], *, session_present: bool, resubscribe: bool, tag: bool) -> Changes:
         """Compare the cover with what the broker holds.
 
         Args:
-            held: The filters that the broker was last told, QoS by filter.
+            held: The filters that the broker was last told, QoS or ``UNCONFIRMED`` by filter.
             session_present: Whether the broker kept the session; if not, it holds nothing.
             resubscribe: Whether to repeat what is held: it repairs a broker that forgot, and
                 harms nothing where retained messages are not sent again (retain handling 1).
             tag: Whether copies are told apart by identifiers.
         """
         kept = held if session_present else {}
+        self._new = frozenset(self.filters.keys() - kept.keys())
         subscribe = [
-            Subscription(topic_filter, qos, identifier_of(topic_filter) if tag and self.overlapping else 0)
-            for topic_filter, qos in self.filters.items()
-            if resubscribe or kept.get(topic_filter) != qos
+            subscription if tag else Subscription(subscription.filter, subscription.qos)
+            for subscription in self._subscriptions
+            if resubscribe or kept.get(subscription.filter) != subscription.qos
         ]
         return Changes(subscribe, [topic_filter for topic_filter in kept if topic_filter not in self.filters])
 
@@ -80,19 +82,72 @@ class Cover:
 
         Decided from the message alone: among the filters that match its topic, the canonical one has
         the highest QoS, then the lowest identifier. A message tagged with an identifier that is not
-        ours was queued under older routes and is handled.
+        ours was queued under older routes and is handled. Retained messages come only for filters
+        that are new to the broker, so only those count; when in doubt the message is handled.
         """
         if not self.overlapping or not message.subscription_ids:
             return False
         matching = self._trie.match(self._trie.split(message.topic))
-        known = {subscription.identifier for subscription in matching}
-        if not known.issuperset(message.subscription_ids):
+        if not {subscription.identifier for subscription in matching}.issuperset(message.subscription_ids):
             return False
-        canonical = min(matching, key=lambda subscription: (-subscription.qos, subscription.identifier))
-        return canonical.identifier not in message.subscription_ids
+        delivering = [s for s in matching if s.filter in self._new] if message.retain else matching
+        if not delivering:
+            return False
+        return min(delivering, key=_precedence).identifier not in message.subscription_ids
 
 
-def identifier_of(topic_filter: str) -> int:
-    """A subscription identifier that stays the same for a filter, whatever else is subscribed."""
-    digest = hashlib.blake2b(topic_filter.encode(), digest_size=8).digest()
+def _precedence(subscription: Subscription) -> tuple[int, int]:
+    return -subscription.qos, subscription.identifier
+
+
+def _broadest(wanted: Mapping[str, int]) -> dict[str, int]:
+    """Leave out filters inside broader ones; those take the highest QoS."""
+    trie: FilterTrie[str] = FilterTrie()
+    for topic_filter in wanted:
+        trie.insert(topic_filter, topic_filter)
+    broader = {inner: [outer for outer in trie.covering(inner) if outer != inner] for inner in wanted}
+    kept = {topic_filter: qos for topic_filter, qos in wanted.items() if not broader[topic_filter]}
+    for inner, qos in wanted.items():
+        for outer in broader[inner]:
+            if outer in kept:
+                kept[outer] = max(kept[outer], qos)
+    return kept
+
+
+def _company(cover: Mapping[str, int]) -> dict[str, bytes]:
+    """Fingerprint, for each filter of a minimal cover, those that share a topic with it; empty if none does.
+
+    Filters without wildcards have none: whatever matches such a filter covers it.
+    """
+    wild = [topic_filter for topic_filter in cover if has_wildcard(topic_filter)]
+    company = dict.fromkeys(cover, b"")
+    if _comparisons(wild) > _MAX_COMPARISONS:
+        return company | dict.fromkeys(wild, _fingerprint(wild, cover))
+    trie: FilterTrie[str] = FilterTrie()
+    for topic_filter in wild:
+        trie.insert(topic_filter, topic_filter)
+    for topic_filter in wild:
+        sharing = list(trie.overlapping(topic_filter))
+        if len(sharing) > 1:
+            company[topic_filter] = _fingerprint(sharing, cover)
+    return company
+
+
+def _comparisons(wild: Sequence[str]) -> int:
+    """An upper bound for the pairs of filters that may have to be compared: those of equal first levels."""
+    firsts = Counter(topic_filter.split("/", 1)[0] for topic_filter in wild)
+    leading = firsts.pop("+", 0) + firsts.pop("#", 0)
+    return leading * len(wild) + sum(count * (count + leading) for count in firsts.values())
+
+
+def _fingerprint(filters: Iterable[str], cover: Mapping[str, int]) -> bytes:
+    lines = sorted(f"{topic_filter} {cover[topic_filter]}" for topic_filter in filters)
+    return hashlib.blake2b("\0".join(lines).encode(), digest_size=16).digest()
+
+
+def _identifier(topic_filter: str, company: bytes) -> int:
+    """Name a filter together with those it shares topics with; 0 for one that shares none."""
+    if not company:
+        return 0
+    digest = hashlib.blake2b(topic_filter.encode(), digest_size=8, key=company).digest()
     return int.from_bytes(digest) % _HIGHEST_IDENTIFIER + 1
