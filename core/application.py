@@ -15,7 +15,7 @@ from core.exceptions import DatabaseUnavailable
 from core.ingest.consumer import Consumer, ConsumerStatistics
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.window import Window
-from core.mqtt import aiomqtt_driver
+from core.mqtt.drivers import driver_for
 from core.mqtt.embedded import EmbeddedBroker
 from core.mqtt.options import BrokerOptions
 from core.mqtt.publisher import Publisher
@@ -105,7 +105,7 @@ class Application:
             await self.database.create_tables()
         if self.embedded is not None:
             await self._start_embedded(self.embedded)
-        connect = aiomqtt_driver.connect
+        connect = driver_for(self.broker)
         self.publisher = Publisher(self.broker, connect)
         dispatcher = Dispatcher(self.publisher, self.ingest.handler_timeout, translate)
         window = Window(self.ingest.window, self.ingest.window_bytes)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from core.application import Application
 from core.exceptions import MqueductError
-from core.mqtt import aiomqtt_driver
+from core.mqtt.drivers import driver_for
 from core.mqtt.options import BrokerOptions
 from core.routing.table import RouteTable
 
@@ -90,7 +90,7 @@ async def _check_broker(application: Application) -> _Finding:
 
 
 async def _connect_once(options: BrokerOptions) -> None:
-    connection = await aiomqtt_driver.connect(options, 0, lambda message: None, clean_start=True)
+    connection = await driver_for(options)(options, 0, lambda message: None, clean_start=True)
     await connection.close()
 
 

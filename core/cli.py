@@ -20,7 +20,7 @@ from core.application import Application
 from core.concurrency import first_of
 from core.context import Client
 from core.exceptions import MqueductError
-from core.mqtt import aiomqtt_driver
+from core.mqtt.drivers import driver_for
 from core.mqtt.publisher import Publisher
 from core.routing.table import RouteTable
 from core.signals import stop_on_signals
@@ -173,7 +173,7 @@ async def _publish(bootstrap: Bootstrap, topic: str, payload: str, qos: int, ret
     options = dataclasses.replace(
         application.broker, client_id=f"{application.broker.client_id}-cli-{secrets.token_hex(4)}"
     )
-    publisher = Publisher(options, aiomqtt_driver.connect, patience=10)
+    publisher = Publisher(options, driver_for(options), patience=10)
     try:
         await publisher.publish(topic, payload, qos=qos, retain=retain)
     finally:
