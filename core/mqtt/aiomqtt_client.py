@@ -54,7 +54,7 @@ class ManualAckClient(aiomqtt.Client):
     # --- life ---
 
     async def open(self) -> None:
-        """Connect and wait for the CONNACK.
+        """Connect and wait for the CONNACK; paused from there on.
 
         Raises:
             aiomqtt.MqttError: The broker cannot be reached, or refuses.
@@ -259,6 +259,7 @@ class ManualAckClient(aiomqtt.Client):
         self._connack = properties
         self._unanswered = asyncio.Semaphore(min(_PUBLISHED_AT_ONCE, self.connack_property("ReceiveMaximum", 65_535)))
         super()._on_connect(client, userdata, flags, reason_code, properties)
+        self.pause()
 
     def _on_disconnect(
         self,

@@ -56,7 +56,10 @@ async def connect(
         if isinstance(error, aiomqtt.MqttError):
             raise _translate(error, options) from error
         raise
-    return AiomqttConnection(client, options)
+    connection = AiomqttConnection(client, options)
+    # Takes effect when the event loop runs next: by then the caller has the connection.
+    connection.resume()
+    return connection
 
 
 class AiomqttConnection:

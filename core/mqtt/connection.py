@@ -148,7 +148,8 @@ class Connect(Protocol):
         Args:
             options: Where it is and how to present this client.
             generation: Tags every message that this connection delivers.
-            on_message: Called on the event loop for every PUBLISH; may be called before this returns.
+            on_message: Called on the event loop for every PUBLISH, never before this has returned: the first
+                message must find the connection on which to acknowledge it.
             clean_start: Whether to begin without the old session.
             will: What the broker publishes when this client vanishes.
 
