@@ -1,5 +1,6 @@
 """Model: the base class of all models and the facade over the one installed database."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
@@ -13,6 +14,7 @@ from core.database.lazy import AwaitableAttributes
 from core.database.metadata import metadata
 from core.database.natural_keys import check_natural_key
 from core.database.types import BigId, Instant
+from core.database.unit_of_work import UnitOfWork
 from core.database.values import is_sql
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
 from core.instants import now, to_instant
@@ -21,9 +23,12 @@ __all__ = ["BigId", "Instant", "Mapped", "Model", "mapped_column", "now", "relat
 
 T = TypeVar("T")
 
+Fields = Mapping[str, Any]
+Rows = Sequence[Fields]
+
 _VERBS = frozenset(
     {"all", "awaitable_attrs", "cleanup", "configure", "create", "create_tables", "database", "find", "get_session"}
-    | {"install", "to_dict"}
+    | {"insert", "install", "to_dict", "unit_of_work", "upsert"}
 )
 
 
@@ -129,6 +134,59 @@ class Model(DeclarativeBase):
             DatabaseNotConfigured: No database is installed.
         """
         return await cls.database().create(cls._target(model), fields)
+
+    @overload
+    @classmethod
+    async def insert(cls, model: type[Any], rows: Rows, /) -> None: ...
+    @overload
+    @classmethod
+    async def insert(cls, rows: Rows, /) -> None: ...
+    @classmethod
+    async def insert(cls, *arguments: Any) -> None:
+        """Insert many rows in one statement and return after COMMIT.
+
+        Called as ``insert(SensorReading, rows)`` or ``SensorReading.insert(rows)`` with dictionaries
+        of values by attribute name. Rows whose natural key is already there stay as they are.
+
+        Raises:
+            The same as ``create``; then none of the rows is in the database.
+        """
+        *model, rows = arguments
+        await cls.database().insert(cls._target(*model), rows)
+
+    @overload
+    @classmethod
+    async def upsert(cls, model: type[Any], rows: Fields | Rows, /, *, newer_than: str | None = None) -> None: ...
+    @overload
+    @classmethod
+    async def upsert(cls, rows: Fields | Rows, /, *, newer_than: str | None = None) -> None: ...
+    @classmethod
+    async def upsert(cls, *arguments: Any, newer_than: str | None = None) -> None:
+        """Insert a row, or let the row of the same natural key take its fields over; return after COMMIT.
+
+        Called as ``upsert(Device, row)`` or ``Device.upsert(row)``, with one dictionary or several.
+        Fields that are not given keep their stored values.
+
+        Args:
+            arguments: The model, when called on ``Model`` itself, and the row or rows.
+            newer_than: An attribute, ``"last_seen"`` for example, that must not go back: a row older
+                than the stored one changes nothing. A time further ahead than MAX_CLOCK_SKEW is
+                brought back to it.
+
+        Raises:
+            The same as ``create``.
+        """
+        *model, rows = arguments
+        await cls.database().upsert(cls._target(*model), rows, newer_than)
+
+    @classmethod
+    def unit_of_work(cls) -> UnitOfWork:
+        """Several writes that are committed together or not at all.
+
+        ``async with Model.unit_of_work() as work: work.create(...); work.upsert(...)`` collects them and
+        commits at the end of the block, in the transaction that it shares with other handlers.
+        """
+        return cls.database().unit_of_work()
 
     @overload
     @classmethod

@@ -1,8 +1,10 @@
 """A database: its pooled engine, its sessions and the few verbs of Model."""
 
 import asyncio
+import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
@@ -11,11 +13,14 @@ from sqlalchemy import delete, insert, inspect, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from core.database.alone import write as write_alone
 from core.database.engine import build_engine
 from core.database.errors import translated
 from core.database.metadata import metadata, subscription_table
-from core.database.rows import build, check_key, natural_key
+from core.database.rows import check_key, natural_key
+from core.database.unit_of_work import UnitOfWork
 from core.database.url import parse_url
+from core.database.writes import Intent, Writes, upsert_intent
 from core.exceptions import UniqueViolation
 
 __all__ = ["Database", "DatabaseStatistics"]
@@ -27,12 +32,18 @@ class DatabaseStatistics(NamedTuple):
     """What has been written since the start.
 
     Attributes:
-        rows: Rows committed by ``create``.
-        duplicates: Calls of ``create`` that found their row already there.
+        rows: Rows committed by ``create``, ``insert`` and ``upsert``.
+        duplicates: Rows whose natural key was already there.
+        flushes: Transactions of group commit.
+        mean_batch: Writes of handlers per flush.
+        commit_latency: Seconds per flush.
     """
 
     rows: int
     duplicates: int
+    flushes: int
+    mean_batch: float
+    commit_latency: float
 
 
 class Database:
@@ -47,6 +58,7 @@ class Database:
         pool_pre_ping: Whether a connection is probed before use.
         echo: Whether every statement is logged.
         statement_timeout: Seconds after which the server ends a statement (not on SQLite).
+        max_clock_skew: Seconds by which a time that ``upsert`` compares may be ahead of ours.
 
     Raises:
         ConfigurationError: The URL cannot be used.
@@ -63,6 +75,7 @@ class Database:
         pool_pre_ping: bool = True,
         echo: bool = False,
         statement_timeout: float = 30,
+        max_clock_skew: float = 300,
     ) -> None:
         self._url = parse_url(url)
         self.engine = build_engine(
@@ -79,11 +92,26 @@ class Database:
         self._handed_out: WeakSet[AsyncSession] = WeakSet()
         # SQLite has one writer at a time; waiting here is fairer than in its busy loop.
         self._writers = asyncio.Semaphore(1 if self._url.get_backend_name() == "sqlite" else pool_size + max_overflow)
-        self._rows = 0
-        self._duplicates = 0
+        self._writes = Writes(
+            build_engine(
+                self.engine.url,
+                statement_timeout=statement_timeout,
+                pool_size=1,
+                max_overflow=0,
+                pool_timeout=pool_timeout,
+                pool_recycle=-1,
+                pool_pre_ping=False,
+                echo=echo,
+            ),
+            # The server ends a statement first; this is for a server that vanished.
+            deadline=statement_timeout * 1.5 if statement_timeout else 3600,
+            find=self._find_by,
+            write_alone=self._write_alone,
+            max_clock_skew=max_clock_skew,
+        )
 
     def __repr__(self) -> str:
-        return f"<Database {self._url.render_as_string(hide_password=True)} rows={self._rows}>"
+        return f"<Database {self._url.render_as_string(hide_password=True)} rows={self._writes.rows}>"
 
     @property
     def address(self) -> str:
@@ -92,7 +120,10 @@ class Database:
 
     def statistics(self) -> DatabaseStatistics:
         """What has been written since the start."""
-        return DatabaseStatistics(self._rows, self._duplicates)
+        flushing = self._writes.buffer.statistics()
+        return DatabaseStatistics(
+            self._writes.rows, self._writes.duplicates, flushing.flushes, flushing.mean_batch, flushing.commit_latency
+        )
 
     def session(self) -> AsyncSession:
         """A fresh session, which the caller closes."""
@@ -116,21 +147,66 @@ class Database:
             SchemaError: The table or a column is missing.
             DatabaseUnavailable: The database cannot serve now.
         """
-        instance = build(model, fields)
-        key = {name: inspect(instance).dict.get(name) for name in natural_key(model)}
-        try:
-            async with self._writers, self.session() as session:
-                with translated():
-                    session.add(instance)
-                    await session.commit()
-        except UniqueViolation:
-            found = await self._find_by(model, key)
-            if found is None:
-                raise
-            self._duplicates += 1
-            return found
-        self._rows += 1
-        return instance
+        return await self._writes.create(model, dict(fields))  # type: ignore[no-any-return]
+
+    async def insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert many rows and return after COMMIT; those whose natural key is there stay as they are.
+
+        Args:
+            model: A mapped class.
+            rows: Fields by attribute name.
+
+        Raises:
+            The same as ``create``.
+        """
+        if rows:
+            await self._writes.commit([Intent(model, [dict(row) for row in rows])])
+
+    async def upsert(
+        self, model: type[Any], rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], newer_than: str | None = None
+    ) -> None:
+        """Insert rows, or let existing ones of the same natural key take the fields over; after COMMIT.
+
+        Args:
+            model: A mapped class with a natural key.
+            rows: Fields by attribute name, of one row or of several.
+            newer_than: An attribute that must not go back: an older row changes nothing.
+
+        Raises:
+            The same as ``create``.
+        """
+        intent = upsert_intent(model, rows, newer_than)
+        if intent.rows:
+            await self._writes.commit([intent])
+
+    def unit_of_work(self) -> UnitOfWork:
+        """Several writes that are committed together or not at all."""
+        return UnitOfWork(self._writes)
+
+    def hold_writes(self) -> None:
+        """Wait outages out for ever, instead of failing with them; for services, which must not lose anything."""
+        self._writes.buffer.patience = math.inf
+
+    async def _write_alone(self, intents: Sequence[Intent]) -> tuple[list[Any], int]:
+        """Write in a transaction of its own what no bulk statement can carry."""
+        for attempt in itertools.count():
+            written: list[Any] = []
+            known = 0
+            try:
+                async with self._writers, self.session() as session:
+                    with translated():
+                        for intent in intents:
+                            instances, already = await write_alone(session, intent)
+                            written += instances
+                            known += already
+                        await session.commit()
+            except UniqueViolation:
+                # Somebody else was faster with the same natural key; the second look finds their row.
+                if attempt or not any(natural_key(intent.model) for intent in intents):
+                    raise
+            else:
+                return written, known
+        raise AssertionError("the loop ends by itself")
 
     async def _find_by(self, model: type[T], key: Mapping[str, Any]) -> T | None:
         if not key:
@@ -211,4 +287,5 @@ class Database:
             # One that is at work in another task refuses; its connection ends with the engine.
             with suppress(InvalidRequestError):
                 await session.invalidate()
+        await self._writes.close()
         await self.engine.dispose()

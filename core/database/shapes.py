@@ -1,0 +1,243 @@
+"""Shapes: for each model and set of fields, computed once, how rows are built, bound and read back."""
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Column, Dialect, Table, inspect
+from sqlalchemy import types as sqltypes
+from sqlalchemy.orm import Mapper
+
+from core.database.rows import check_names, default_maker, natural_key
+from core.database.values import is_sql, normaliser
+from core.exceptions import InvalidValue
+
+__all__ = ["ComputedBySQL", "Row", "Shape", "Shapes"]
+
+_PLAIN_TYPES = (
+    sqltypes.String,
+    sqltypes.Integer,
+    sqltypes.Float,
+    sqltypes.Numeric,
+    sqltypes.Boolean,
+    sqltypes.DateTime,
+    sqltypes.Date,
+    sqltypes.Time,
+    sqltypes.LargeBinary,
+    sqltypes.Uuid,
+    sqltypes.JSON,
+)
+
+
+class ComputedBySQL(Exception):
+    """A row has a value that only the database can compute."""
+
+
+class Row:
+    """One row on its way to the database.
+
+    Attributes:
+        values: Normalised values by attribute name, as the instance will show them.
+        bound: The same values in the order of the shape's columns, as the driver wants them.
+        twin: A row of the same key in the same flush, which is written in place of this one.
+        generated: What the database filled in, in the order of the shape's ``generated``.
+        duplicate: Whether a row of the same key was there already.
+    """
+
+    __slots__ = ("bound", "duplicate", "generated", "twin", "values")
+
+    def __init__(self, values: dict[str, Any], bound: tuple[Any, ...]) -> None:
+        self.values = values
+        self.bound = bound
+        self.twin: Row | None = None
+        self.generated: Sequence[Any] = ()
+        self.duplicate = False
+
+
+class Shape:
+    """How rows of one model with one set of given fields become statements and instances.
+
+    Attributes:
+        model: The mapped class.
+        table: Its table.
+        attributes: The attributes that every row has a value for, in the order of the columns.
+        columns: Their columns.
+        given: The attributes that the caller named; the others have Python defaults.
+        key: The attributes of the natural key, or nothing.
+        generated: The attributes that the database fills in; first the id that it counts up.
+        bulk: Whether rows can be written many at a time; if not, they go one by one through SQLAlchemy.
+    """
+
+    def __init__(self, model: type[Any], given: Sequence[str], dialect: Dialect) -> None:
+        check_names(model, given)
+        mapper: Mapper[Any] = inspect(model)
+        by_attribute = _columns(mapper)
+        self.model = model
+        self.table: Table = mapper.local_table  # type: ignore[assignment]  # models map tables, nothing else
+        self.given = frozenset(given)
+        self.key = natural_key(model)
+        defaults = {
+            name: maker
+            for name, column in by_attribute.items()
+            if name not in self.given and (maker := default_maker(column)) is not None
+        }
+        self.attributes = tuple(name for name in by_attribute if name in self.given or name in defaults)
+        self.columns = tuple(by_attribute[name] for name in self.attributes)
+        self._defaults = tuple(defaults.items())
+        self._normalise = tuple(
+            (name, normaliser(by_attribute[name]) or _no_sql) for name in self.attributes if name in self.given
+        )
+        self._bound: Callable[[dict[str, Any]], Any] = _tuple_getter(self.attributes)
+        self._binds = _binds(self.columns, dialect)
+        self._key: Callable[[dict[str, Any]], Any] = _tuple_getter(self.key)
+        counted = self.table.autoincrement_column
+        generated = [
+            name for name, column in by_attribute.items() if name not in self.attributes and _generated(column)
+        ]
+        self.generated = tuple(sorted(generated, key=lambda name: by_attribute[name] is not counted))
+        self.bulk = (
+            _plainly_constructed(mapper)
+            and self.given <= by_attribute.keys()
+            and all(isinstance(_implementation(column), _PLAIN_TYPES) for column in self.columns)
+            # Several rows' generated values are told apart by their ids.
+            and (not generated or by_attribute[self.generated[0]] is counted)
+            and set(self.key) <= set(self.attributes)
+            and not any(
+                column.default is not None for name, column in by_attribute.items() if name not in self.attributes
+            )
+        )
+        self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        self._by_attribute = by_attribute
+        #: Parents come before children, and two writers meet tables in the same order.
+        self.position = [table.key for table in self.table.metadata.sorted_tables].index(self.table.key)
+        self._absent = tuple(n for n, c in by_attribute.items() if n not in self.attributes and n not in generated)
+        self._manager = mapper.class_manager
+        self._identity_class = mapper.class_
+
+    def __repr__(self) -> str:
+        return f"<Shape {self.model.__name__} {', '.join(self.attributes)}{' bulk' if self.bulk else ''}>"
+
+    def row(self, fields: dict[str, Any]) -> Row:
+        """Build a row.
+
+        Args:
+            fields: Exactly the given fields; taken over and completed.
+
+        Raises:
+            InvalidValue: A value does not fit its column; the message does not repeat it.
+            ComputedBySQL: A value is an SQL expression, which bulk statements cannot carry.
+        """
+        for name, normalise in self._normalise:
+            if (value := fields[name]) is not None:
+                try:
+                    fields[name] = normalise(value)
+                except ValueError as error:
+                    raise self._refusal(name, value, error) from error
+        for name, default in self._defaults:
+            fields[name] = default()
+        bound = self._bound(fields)
+        if self._binds:
+            values = list(bound)
+            for index, bind in self._binds:
+                values[index] = bind(values[index])
+            bound = tuple(values)
+        return Row(fields, bound)
+
+    def _refusal(self, name: str, value: Any, error: ValueError) -> Exception:
+        if is_sql(value):
+            return ComputedBySQL(name)
+        return InvalidValue(f"{self.model.__name__}.{name}: {error}")
+
+    def key_of(self, row: Row) -> tuple[Any, ...]:
+        """The natural key of a row, by which copies of it are recognised."""
+        return self._key(row.values)  # type: ignore[no-any-return]
+
+    @property
+    def changed(self) -> list[Column[Any]]:
+        """The columns that an upsert changes in an existing row: the given ones, and those that follow every change."""
+        names = [
+            n for n in self.attributes if n not in self.key and (n in self.given or self._by_attribute[n].onupdate)
+        ]
+        return [self._by_attribute[name] for name in names]
+
+    def column(self, attribute: str) -> Column[Any]:
+        """The column of an attribute."""
+        return self._by_attribute[attribute]
+
+    def instance(self, row: Row) -> Any:
+        """Build the detached instance of a committed row without running its constructor."""
+        values = row.values
+        values.update(zip(self.generated, row.generated, strict=True))
+        for name in self._absent:
+            values[name] = None
+        instance = self._manager.new_instance()
+        instance.__dict__.update(values)
+        identity = tuple([values[name] for name in self.primary_key])
+        instance._sa_instance_state.key = (self._identity_class, identity, None)
+        return instance
+
+
+class Shapes:
+    """All shapes that a database has met; a service has as many as its code has kinds of writes."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._shapes: dict[tuple[type[Any], tuple[str, ...]], Shape] = {}
+
+    def of(self, model: type[Any], fields: Mapping[str, Any]) -> Shape:
+        """The shape of rows of a model with these fields.
+
+        Raises:
+            UnknownField: A name is no attribute of the model.
+        """
+        names = tuple(fields)
+        shape = self._shapes.get((model, names))
+        if shape is None:
+            # The same fields in another order are the same shape, so that they share a statement.
+            canonical = tuple(sorted(names))
+            shape = self._shapes.get((model, canonical)) or Shape(model, canonical, self._dialect)
+            self._shapes[model, names] = self._shapes[model, canonical] = shape
+        return shape
+
+
+def _no_sql(value: Any) -> Any:
+    if is_sql(value):
+        raise ValueError("is an SQL expression")
+    return value
+
+
+def _columns(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
+    return {
+        attribute.key: column
+        for attribute in mapper.column_attrs
+        if isinstance(column := attribute.columns[0], Column) and column.computed is None
+    }
+
+
+def _plainly_constructed(mapper: Mapper[Any]) -> bool:
+    """Whether building an instance runs no code of the user's."""
+    constructor = mapper.class_manager.original_init
+    plain = getattr(constructor, "__module__", "").startswith("sqlalchemy.")
+    single_table = mapper.local_table is mapper.persist_selectable and mapper.polymorphic_on is None
+    events = any(mapper.dispatch.before_insert) or any(mapper.dispatch.after_insert)
+    return plain and single_table and not mapper.validators and not events
+
+
+def _implementation(column: Column[Any]) -> sqltypes.TypeEngine[Any]:
+    kind = column.type
+    return kind.impl_instance if isinstance(kind, sqltypes.TypeDecorator) else kind
+
+
+def _generated(column: Column[Any]) -> bool:
+    return column.table.autoincrement_column is column or column.server_default is not None
+
+
+def _binds(columns: Sequence[Column[Any]], dialect: Dialect) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+    processors = ((index, column.type._cached_bind_processor(dialect)) for index, column in enumerate(columns))
+    return tuple((index, processor) for index, processor in processors if processor is not None)
+
+
+def _tuple_getter(names: Sequence[str]) -> Callable[[dict[str, Any]], Any]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple([values[name] for name in names])

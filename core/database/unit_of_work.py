@@ -1,0 +1,60 @@
+"""A unit of work: several writes that are committed together or not at all, inside the shared transaction."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from core.database.rows import check_names
+from core.database.writes import Intent, Writes, upsert_intent
+
+__all__ = ["UnitOfWork"]
+
+
+class UnitOfWork:
+    """Collects writes; leaving the ``async with`` block commits them, an exception drops them all.
+
+    Args:
+        writes: Where they go.
+    """
+
+    def __init__(self, writes: Writes) -> None:
+        self._writes = writes
+        self._intents: list[Intent] = []
+
+    def create(self, model: type[Any], **fields: Any) -> None:
+        """Insert a row; one of the same natural key stays as it is.
+
+        Raises:
+            UnknownField: A name is no attribute of the model.
+        """
+        self.insert(model, [fields])
+
+    def insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert many rows; those whose natural key is already there stay as they are."""
+        for row in rows:
+            check_names(model, row)
+        self._intents.append(Intent(model, [dict(row) for row in rows]))
+
+    def upsert(
+        self, model: type[Any], rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, newer_than: str | None = None
+    ) -> None:
+        """Insert rows, or let existing ones of the same natural key take the fields over.
+
+        Args:
+            model: A model with a natural key.
+            rows: Fields by attribute name, of one row or of several.
+            newer_than: An attribute that must not go back: an older row changes nothing.
+        """
+        intent = upsert_intent(model, rows, newer_than)
+        for row in intent.rows:
+            check_names(model, row)
+        self._intents.append(intent)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._intents:
+            await self._writes.commit(self._intents)

@@ -1,0 +1,104 @@
+"""The statements of the PostgreSQL writer, built once per shape."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, Dialect, Table
+from sqlalchemy import types as sqltypes
+
+from core.database.shapes import Shape
+
+__all__ = ["PostgreSQLStatements"]
+
+
+class PostgreSQLStatements:
+    """Builds and remembers statements; every column travels as one array parameter."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._quote = dialect.identifier_preparer.quote
+        self._inserts: dict[Shape, str] = {}
+        self._lookups: dict[Shape, str] = {}
+        self._upserts: dict[tuple[Shape, str | None], str] = {}
+
+    def advance(self, writer: str, sequence: int) -> str:
+        """Move a writer's high-water row."""
+        return (
+            f"INSERT INTO mqueduct_writers (writer, sequence, moved_at) VALUES ('{writer}', {sequence}, now()) "
+            "ON CONFLICT (writer) DO UPDATE SET sequence = EXCLUDED.sequence, moved_at = EXCLUDED.moved_at"
+        )
+
+    def insert(self, shape: Shape) -> str:
+        """Insert rows that are not there yet; returns generated values, then primary keys."""
+        statement = self._inserts.get(shape)
+        if statement is None:
+            statement = self._inserts[shape] = self._insert(shape)
+        return statement
+
+    def _insert(self, shape: Shape) -> str:
+        names = self._names(shape.columns)
+        conflict = f" ON CONFLICT ({self._key(shape)}) DO NOTHING" if shape.key else ""
+        returning = self._names([shape.column(name) for name in (*shape.generated, *shape.primary_key)])
+        # Sorted by ordinal, so that ids are counted up in the order of the rows.
+        return (
+            f"INSERT INTO {self._table(shape.table)} ({names}) SELECT {names} "
+            f"FROM unnest({self._parameters(shape.columns)}) WITH ORDINALITY AS given({names}, mqueduct_ordinal) "
+            f"ORDER BY mqueduct_ordinal{conflict} RETURNING {returning}"
+        )
+
+    def lookup(self, shape: Shape) -> str:
+        """Find rows by natural key; returns their ordinal among the keys asked for, then primary keys."""
+        statement = self._lookups.get(shape)
+        if statement is None:
+            statement = self._lookups[shape] = self._lookup(shape)
+        return statement
+
+    def _lookup(self, shape: Shape) -> str:
+        columns = [shape.column(name) for name in shape.key]
+        primary = ", ".join(f"stored.{self._quote(shape.column(name).name)}" for name in shape.primary_key)
+        match = " AND ".join(f"stored.{self._quote(c.name)} = given.{self._quote(c.name)}" for c in columns)
+        return (
+            f"SELECT given.mqueduct_ordinal, {primary} FROM unnest({self._parameters(columns)}) WITH ORDINALITY "
+            f"AS given({self._names(columns)}, mqueduct_ordinal) JOIN {self._table(shape.table)} AS stored ON {match}"
+        )
+
+    def upsert(self, shape: Shape, newer_than: str | None) -> str:
+        """Insert rows, or let existing ones take over the given fields."""
+        statement = self._upserts.get((shape, newer_than))
+        if statement is None:
+            statement = self._upserts[shape, newer_than] = self._upsert(shape, newer_than)
+        return statement
+
+    def _upsert(self, shape: Shape, newer_than: str | None) -> str:
+        names = self._names(shape.columns)
+        changes = ", ".join(f"{self._quote(c.name)} = EXCLUDED.{self._quote(c.name)}" for c in shape.changed)
+        action = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
+        if newer_than is not None and changes:
+            guard = self._quote(shape.column(newer_than).name)
+            action += f" WHERE stored.{guard} IS NULL OR stored.{guard} <= EXCLUDED.{guard}"
+        return (
+            f"INSERT INTO {self._table(shape.table)} AS stored ({names}) "
+            f"SELECT {names} FROM unnest({self._parameters(shape.columns)}) AS given({names}) "
+            f"ON CONFLICT ({self._key(shape)}) {action}"
+        )
+
+    def _parameters(self, columns: Sequence[Column[Any]]) -> str:
+        return ", ".join(f"${number}::{self._array_type(column)}" for number, column in enumerate(columns, start=1))
+
+    def _array_type(self, column: Column[Any]) -> str:
+        kind = column.type.dialect_impl(self._dialect)
+        if isinstance(kind, sqltypes.TypeDecorator):
+            kind = kind.impl_instance.dialect_impl(self._dialect)
+        if isinstance(kind, sqltypes.String) and not isinstance(kind, sqltypes.Enum):
+            # A cast to VARCHAR(n) would cut text off silently; without n the column itself refuses it.
+            return "TEXT[]"
+        return f"{self._dialect.type_compiler_instance.process(kind)}[]"
+
+    def _names(self, columns: Sequence[Column[Any]]) -> str:
+        return ", ".join(self._quote(column.name) for column in columns)
+
+    def _key(self, shape: Shape) -> str:
+        return self._names([shape.column(name) for name in shape.key])
+
+    def _table(self, table: Table) -> str:
+        return self._dialect.identifier_preparer.format_table(table)

@@ -1,0 +1,168 @@
+"""Writing through the shared flush: create, insert, upsert and units of work."""
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from core.database.buffer import WriteBuffer
+from core.database.flush import Insert, Operation, Upsert
+from core.database.rows import natural_key
+from core.database.shapes import ComputedBySQL, Row, Shapes
+from core.database.writers.mysql import MySQLWriter
+from core.database.writers.postgresql import PostgreSQLWriter
+from core.database.writers.sqlite import SQLiteWriter
+from core.exceptions import InvalidValue, UniqueViolation
+from core.instants import now
+
+__all__ = ["Intent", "Writes"]
+
+_WRITERS: Mapping[str, Callable[[AsyncEngine, str], Any]] = {
+    "postgresql": PostgreSQLWriter,
+    "sqlite": SQLiteWriter,
+    "mysql": MySQLWriter,
+    "mariadb": MySQLWriter,
+}
+
+
+class Intent(NamedTuple):
+    """What a caller wants to write, before it is known how.
+
+    Attributes:
+        model: A mapped class.
+        rows: Fields of each row, by attribute name.
+        upsert: Whether an existing row of the same natural key takes the fields over.
+        newer_than: For an upsert, the attribute that must not go back.
+        wants_rows: Whether the ids of the rows are asked for.
+    """
+
+    model: type[Any]
+    rows: list[dict[str, Any]]
+    upsert: bool = False
+    newer_than: str | None = None
+    wants_rows: bool = False
+
+
+class Writes:
+    """The writes of one database.
+
+    Args:
+        engine: Of one connection, which is reserved for the shared flush.
+        deadline: Seconds after which a flush counts as lost.
+        find: Reads the row of a natural key.
+        write_alone: Writes what no bulk statement can carry, in a transaction of its own; returns
+            the instances, and how many of them were there already.
+        max_clock_skew: Seconds by which a time in ``newer_than`` may be ahead of ours.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        deadline: float,
+        find: Callable[[type[Any], Mapping[str, Any]], Awaitable[Any]],
+        write_alone: Callable[[Sequence[Intent]], Awaitable[tuple[list[Any], int]]],
+        max_clock_skew: float,
+    ) -> None:
+        # Its own name in every process and at every start: two writers never share a high-water row.
+        writer = _WRITERS[engine.dialect.name](engine, uuid.uuid4().hex)
+        self._engine = engine
+        self._shapes = Shapes(engine.dialect)
+        self._find = find
+        self._write_alone = write_alone
+        self._max_clock_skew = timedelta(seconds=max_clock_skew)
+        self.buffer = WriteBuffer(writer, self._shapes, deadline)
+        self.rows = 0
+        self.duplicates = 0
+
+    async def create(self, model: type[Any], fields: dict[str, Any]) -> Any:
+        """Insert a row, or find the one of the same natural key, and return it after COMMIT."""
+        shape = self._shapes.of(model, fields)
+        try:
+            row = shape.row(fields) if shape.bulk else None
+        except ComputedBySQL:
+            row = None
+        if row is None:
+            written, known = await self._write_alone([Intent(model, [fields], wants_rows=True)])
+            self._count(1, known)
+            return written[0]
+        await self.buffer.write([Insert(shape, [row])])
+        first = row.twin or row
+        self._count(1, int(first is not row or first.duplicate))
+        if not first.duplicate:
+            return shape.instance(first)
+        found = await self._find(model, {name: first.values[name] for name in shape.key})
+        if found is None:
+            raise UniqueViolation(f"{model.__name__}: another row has the same unique key, though not the natural one")
+        return found
+
+    async def commit(self, intents: Sequence[Intent]) -> None:
+        """Write several intents together and return after COMMIT."""
+        try:
+            operations = self._operations(intents)
+        except ComputedBySQL:
+            operations = None
+        if operations is None:
+            written, known = await self._write_alone(intents)
+            self._count(len(written), known)
+            return
+        await self.buffer.write(operations)
+        rows = [row for operation in operations for row in operation.rows]
+        self._count(len(rows), sum(1 for row in rows if row.twin is not None or row.duplicate))
+
+    def _operations(self, intents: Sequence[Intent]) -> list[Operation] | None:
+        """The operations of intents, or ``None`` when one of them cannot be written in bulk."""
+        operations: list[Operation] = []
+        for intent in intents:
+            for fields in intent.rows:
+                shape = self._shapes.of(intent.model, fields)
+                if not shape.bulk:
+                    return None
+                row = shape.row(self._clamped(dict(fields), intent.newer_than))
+                last = operations[-1] if operations else None
+                if last is not None and last.shape is shape and isinstance(last, Upsert) == intent.upsert:
+                    last.rows.append(row)
+                else:
+                    operations.append(_operation(intent, shape, row))
+        return operations
+
+    def _clamped(self, fields: dict[str, Any], newer_than: str | None) -> dict[str, Any]:
+        """Bring a device clock from the far future back, or its row could never be changed again."""
+        if newer_than is not None and isinstance(value := fields.get(newer_than), datetime):
+            latest = now() + self._max_clock_skew
+            fields[newer_than] = min(value, latest) if value.tzinfo else value
+        return fields
+
+    def _count(self, rows: int, duplicates: int) -> None:
+        self.rows += rows - duplicates
+        self.duplicates += duplicates
+
+    async def close(self) -> None:
+        """Stop flushing and give the reserved connection back."""
+        await self.buffer.close()
+        await self._engine.dispose()
+
+
+def _operation(intent: Intent, shape: Any, row: Row) -> Operation:
+    if intent.upsert:
+        return Upsert(shape, [row], intent.newer_than)
+    return Insert(shape, [row], intent.wants_rows)
+
+
+def upsert_intent(model: type[Any], rows: Any, newer_than: str | None) -> Intent:
+    """Check what ``upsert`` was given.
+
+    Raises:
+        InvalidValue: The model has no natural key, or a row lacks part of it or of ``newer_than``.
+    """
+    key = natural_key(model)
+    if not key:
+        raise InvalidValue(f"{model.__name__} has no natural key to upsert by; fix: declare __natural_key__")
+    listed = [dict(rows)] if isinstance(rows, Mapping) else [dict(row) for row in rows]
+    needed = (*key, newer_than) if newer_than is not None else key
+    for row in listed:
+        missing = [name for name in needed if name not in row]
+        if missing:
+            raise InvalidValue(f"{model.__name__}: an upsert needs {', '.join(missing)} in every row")
+    return Intent(model, listed, upsert=True, newer_than=newer_than)
