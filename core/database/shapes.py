@@ -69,8 +69,11 @@ class Shape:
     """
 
     def __init__(self, model: type[Any], given: Sequence[str], dialect: Dialect) -> None:
-        check_names(model, given)
         mapper: Mapper[Any] = inspect(model)
+        plain = _plainly_constructed(mapper)
+        if plain:
+            # A constructor of the model's own may take other names.
+            check_names(model, given)
         by_attribute = _columns(mapper)
         self.model = model
         self.table: Table = mapper.local_table  # type: ignore[assignment]  # models map tables, nothing else
@@ -96,7 +99,8 @@ class Shape:
         ]
         self.generated = tuple(sorted(generated, key=lambda name: by_attribute[name] is not counted))
         self.bulk = (
-            _plainly_constructed(mapper)
+            plain
+            and bool(self.attributes)
             and self.given <= by_attribute.keys()
             and all(isinstance(_implementation(column), _PLAIN_TYPES) for column in self.columns)
             # Several rows' generated values are told apart by their ids.

@@ -74,14 +74,6 @@ class Instant(TypeDecorator[datetime]):
         instant = to_instant(value)
         return instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
 
-    def process_literal_param(self, value: Any, dialect: Dialect) -> str:
-        """Show the value in SQL printed with its literals."""
-        if value is None:
-            return "NULL"
-        instant = to_instant(value)
-        shown = instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
-        return f"'{shown.isoformat(' ', 'microseconds')}'"
-
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert on the way out; what comes without a zone is UTC."""
         return None if value is None else to_instant(value)
