@@ -255,7 +255,7 @@ def test_a_packet_that_the_broker_no_longer_allows_ends_its_flow() -> None:
     side.sent()
     assert [] == side.begin(kept=True, max_packet_size=30)
     side.again(publication)
-    assert ["a: cannot publish to 'a': the packet has 57 bytes, the broker allows 30"] == side.ends
+    assert ["a: cannot publish to 'a': the packet has 58 bytes, the broker allows 30"] == side.ends
 
 
 @pytest.mark.parametrize(
