@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from tests.servers.leash import Leash
 ROOT = Path(__file__).resolve().parents[1]
 
 Condition = Callable[[], object]
+
+# A warning of Python or asyncio in the log is as much an error as one in a test.
+_COMPLAINT = re.compile(r"\w*Warning\b|never retrieved|was destroyed|never awaited|Exception in callback")
 
 _PATIENCE = 60.0
 _POLL = 0.02
@@ -103,7 +107,10 @@ class Service:
     def stop(self) -> int:
         """Ask it to stop and return the exit code."""
         self.signal(signal.SIGTERM)
-        return self.wait()
+        code = self.wait()
+        complaints = _COMPLAINT.findall(self.said())
+        assert not complaints, f"asyncio or Python complains: {complaints}\n{self.said()}"
+        return code
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -151,3 +158,21 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 async def _holds(condition: Condition) -> bool:
     result = condition()
     return bool(await result if inspect.isawaitable(result) else result)
+
+
+def copy_of_project(folder: Path, files: Mapping[str, str] | None = None) -> Path:
+    """Copy what runs into an empty folder, and add or replace files there.
+
+    Args:
+        folder: Must not exist yet.
+        files: Sources by path.
+    """
+    shutil.copytree(ROOT, folder, ignore=_all_but_sources)
+    for path, source in (files or {}).items():
+        (folder / path).write_text(source)
+    return folder
+
+
+def _all_but_sources(folder: str, names: list[str]) -> set[str]:
+    kept = {"app", "bootstrap", "config", "core", "routes", "main.py"} if Path(folder) == ROOT else set(names)
+    return (set(names) - kept) | {"__pycache__"}
