@@ -27,6 +27,10 @@ class _InstantComparator(DateTime.Comparator[datetime]):
         """Build ``instant + timedelta`` and ``instant - timedelta``; comparisons go their usual way."""
         if op not in (operators.add, operators.sub):
             return super().operate(op, *other, **kwargs)
+        own = getattr(self.expr, "value", None)
+        if op is operators.add and isinstance(own, timedelta):
+            # "timedelta + Model.attribute" comes as a parameter, to which the column is added.
+            return Shifted(other[0], own, self.type)
         if not isinstance(other[0], timedelta):
             raise TypeError(_NO_DIFFERENCE)
         return Shifted(self.expr, other[0] if op is operators.add else -other[0], self.type)
