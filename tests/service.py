@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,7 +32,13 @@ class Service:
     """``python main.py run`` with settings of its own, in a folder that holds its output."""
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str], *, root: Path = ROOT, arguments: tuple[str, ...] = ("run",)
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        *,
+        root: Path = ROOT,
+        arguments: Sequence[str] = ("run",),
+        command: Sequence[str] | None = None,
     ) -> None:
         """Describe a service.
 
@@ -41,12 +47,14 @@ class Service:
             settings: Its environment, beside what every process needs.
             root: The checkout to run.
             arguments: Of ``main.py``.
+            command: What to run in place of ``main.py``.
         """
         self.output = folder / "output"
         self.log = folder / "log"
         self._folder = folder
         self._root = root
-        self._arguments = arguments
+        # In development mode Python warns of whatever is left open.
+        self._command = command or [sys.executable, "-X", "dev", "main.py", *arguments]
         self._environment = environment(settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._leash: Leash | None = None
@@ -55,7 +63,7 @@ class Service:
         """Start it with an empty log."""
         with self.output.open("wb") as output, self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-X", "dev", "main.py", *self._arguments],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,
@@ -92,10 +100,15 @@ class Service:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and all its children, as a terminal does."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
 
     def wait(self) -> int:
         """Wait for the end and return the exit code."""
@@ -106,7 +119,7 @@ class Service:
 
     def stop(self) -> int:
         """Ask it to stop and return the exit code."""
-        self.signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         code = self.wait()
         complaints = _COMPLAINT.findall(self.said())
         assert not complaints, f"asyncio or Python complains: {complaints}\n{self.said()}"
@@ -114,7 +127,7 @@ class Service:
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self.wait()
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:

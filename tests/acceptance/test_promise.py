@@ -134,7 +134,7 @@ async def test_stopped_in_the_middle_loses_nothing(
             await publish(mosquitto, client_id, 600, MESSAGES)
             committed = await outside.readings()
             await service.until(lambda: sent(mosquitto, client_id) > committed, "messages in flight")
-            service.signal(signal.SIGTERM)
+            service.send(signal.SIGTERM)
             await service.until_logged("stopping; a second signal ends at once, without waiting for handlers")
         assert 0 == service.wait()
     after_stop = await outside.readings()

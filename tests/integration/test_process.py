@@ -103,12 +103,12 @@ async def test_second_signal_ends_at_once(mosquitto: Mosquitto, tmp_path: Path, 
         await service.connected()
         publish(mosquitto.port, "hanging/stubborn")
         await service.until_logged("hanging")
-        service.signal(signal.SIGINT)
+        service.send(signal.SIGINT)
         await service.until_logged(STOPPING)
 
         def insist() -> bool:
             if service.running:
-                service.signal(signal.SIGINT)
+                service.send(signal.SIGINT)
             return not service.running
 
         await service.until(insist)
@@ -119,8 +119,8 @@ async def test_one_wish_delivered_twice_is_one(mosquitto: Mosquitto, tmp_path: P
     """`timeout` and terminals signal a process and its group; that is no second thought."""
     with Service(tmp_path, settings(tmp_path, mosquitto.port)) as service:
         await service.connected()
-        service.signal(signal.SIGINT)
-        service.signal(signal.SIGINT)
+        service.send(signal.SIGINT)
+        service.send(signal.SIGINT)
         assert 0 == service.wait()
     assert 0 == service.summary()["received"]
 
