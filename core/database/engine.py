@@ -1,6 +1,8 @@
 """Building the pooled engine: what each database must be told on every new connection."""
 
 import itertools
+import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ def build_engine(url: URL, *, statement_timeout: float, **pool: Any) -> AsyncEng
 def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
     """Connect so that even a session of the user's own tells a database that is away from other trouble."""
     try:
+        if isinstance(tls := options.get("ssl"), dict):
+            options |= {"ssl": _tls_context(tls)}
         return dialect.connect(*arguments, **options)
     except OSError as error:
         raise unreachable(error) from error
@@ -56,6 +60,25 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
     except TypeError as error:
         # "connect() got an unexpected keyword argument 'sslmod'"
         raise ConfigurationError(f"an option in DATABASE_URL is not known to its driver: {error}") from error
+    except RuntimeError as error:
+        if "cryptography" not in str(error):
+            raise
+        # MySQL 8's usual login over a connection without TLS.
+        raise ConfigurationError(f"{error}; fix: pip install cryptography, or use TLS (?ssl_ca=...)") from error
+
+
+def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    """What aiomysql wants in place of the options ``ssl_ca``, ``ssl_cert``, ... of the URL."""
+    try:
+        context = ssl.create_default_context(cafile=options.get("ca"), capath=options.get("capath"))
+        if "cert" in options:
+            context.load_cert_chain(options["cert"], options.get("key"))
+        if "cipher" in options:
+            context.set_ciphers(options["cipher"])
+    except OSError as error:
+        raise ConfigurationError(f"the TLS files named in DATABASE_URL cannot be used: {error}") from error
+    context.check_hostname = options.get("check_hostname", True)
+    return context
 
 
 def _postgresql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
@@ -65,13 +88,19 @@ def _postgresql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> Asy
 
 def _mysql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"charset": "utf8mb4", "connect_timeout": _CONNECT_TIMEOUT}, **pool)
-    event.listen(engine.sync_engine, "connect", _mysql_session(statement_timeout))
+    encrypted = any(name.startswith("ssl_") for name in url.query)
+    event.listen(engine.sync_engine, "connect", _mysql_session(statement_timeout, encrypted))
     return engine
 
 
-def _mysql_session(statement_timeout: float) -> Any:
+def _mysql_session(statement_timeout: float, encrypted: bool) -> Any:
     def prepare(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
+        if encrypted:
+            # aiomysql goes on in the clear where a server, or somebody in between, offers no TLS.
+            cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+            if not cursor.fetchone()[1]:
+                raise ConfigurationError("the database server offers no TLS, which DATABASE_URL asks for")
         # Strict on every engine, so that a value which does not fit is refused and not cut.
         cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
         cursor.execute("SELECT VERSION()")
