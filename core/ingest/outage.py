@@ -1,7 +1,7 @@
 """Outages: telling errors of the infrastructure from errors of a message, and speaking of them once."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
@@ -14,8 +14,12 @@ Translate = Callable[[BaseException], MqueductError | None]
 OUTAGES = (DatabaseUnavailable, SchemaError, BrokerUnavailable)
 """Errors that say nothing against the message: it is held and tried again."""
 
-# Where a handler is cut off while the database does not answer.
-_DATABASE_MODULES = ("core.database.", "sqlalchemy.")
+# Where a handler is cut off while a server does not answer, by the beginning of a module's name.
+_WAITING_FOR = {
+    "core.database.": DatabaseUnavailable,
+    "sqlalchemy.": DatabaseUnavailable,
+    "core.mqtt.": BrokerUnavailable,
+}
 
 logger = structlog.get_logger(__name__)
 
@@ -33,12 +37,13 @@ class Outages:
 
     def behind(self, error: BaseException) -> MqueductError | None:
         """The outage that led to an error, also when the handler raised another error in its place."""
-        for cause in _causes(error):
+        causes = list(_causes(error))
+        for cause in causes:
             ours = cause if isinstance(cause, MqueductError) else self._translate(cause)
             if isinstance(ours, OUTAGES):
                 return ours
-        if isinstance(error, TimeoutError) and _cut_off_in_database(error):
-            return DatabaseUnavailable("the database did not answer within the time of the handler")
+        if any(isinstance(cause, TimeoutError) for cause in causes):
+            return _silence(causes)
         return None
 
     def hold(self, error: MqueductError, topic: str) -> str:
@@ -58,9 +63,13 @@ class Outages:
             logger.info("no message is held any more", was=key)
 
 
-def _cut_off_in_database(error: BaseException) -> bool:
-    """Whether a handler's time ran out while it waited for the database."""
-    return any(module.startswith(_DATABASE_MODULES) for cause in _causes(error) for module in _modules(cause))
+def _silence(causes: Sequence[BaseException]) -> MqueductError | None:
+    """The outage of a server that neither answered nor refused until the time ran out."""
+    for module in (module for cause in causes for module in _modules(cause)):
+        for beginning, outage in _WAITING_FOR.items():
+            if module.startswith(beginning):
+                return outage("no answer within the time of the handler")
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -228,17 +228,26 @@ async def test_foreign_error_of_the_database_holds_the_message() -> None:
     assert Disposition.REJECTED == (await dispatch(failing(ForeignError()))).disposition
 
 
-async def test_handler_cut_off_in_the_database_is_held() -> None:
-    """A database that hangs uses up the handler's time; the message must not pay for it."""
-    hang = {"__name__": "sqlalchemy.somewhere", "asyncio": asyncio}
-    exec("async def execute():\n    await asyncio.Event().wait()", hang)
+@pytest.mark.parametrize("module", ["sqlalchemy.pool", "core.database.engine", "core.mqtt.publisher"])
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_handler_cut_off_while_a_server_is_silent_is_held(module: str, wrapped: bool) -> None:
+    """A server that hangs uses up the handler's time; the message must not pay for it."""
+    library: dict[str, Any] = {"__name__": module, "asyncio": asyncio}
+    exec("async def call():\n    await asyncio.Event().wait()", library)
     calls = 0
 
     async def action() -> None:
         nonlocal calls
         calls += 1
-        if calls == 1:
-            await hang["execute"]()  # type: ignore[operator]
+        if calls > 1:
+            return
+        if not wrapped:
+            await library["call"]()
+        try:
+            async with asyncio.timeout(0):
+                await library["call"]()
+        except TimeoutError:
+            raise PublishError("no answer") from None
 
     assert PROCESSED == await dispatch(action, timeout=0.001)
     assert 2 == calls
