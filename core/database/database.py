@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import delete, insert, inspect, select, text
+from sqlalchemy import delete, event, insert, inspect, select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.database.alone import write as write_alone
 from core.database.engine import build_engine
@@ -284,8 +285,15 @@ class Database:
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""
         for session in list(self._handed_out):
-            # One that is at work in another task refuses; its connection ends with the engine.
+            # One that is at work in another task refuses.
             with suppress(InvalidRequestError):
                 await session.invalidate()
         await self._writes.close()
+        pool = self.engine.sync_engine.pool
         await self.engine.dispose()
+        # Whoever is still at work gives his connection back later, to a pool that nobody empties any more.
+        event.listen(pool, "checkin", _end_connection)
+
+
+def _end_connection(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.close()

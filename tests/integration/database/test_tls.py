@@ -48,7 +48,7 @@ async def test_the_connection_is_encrypted(encrypted: MariaDB, certificates: Cer
 async def test_an_unknown_authority_is_refused(encrypted: MariaDB, certificates: Certificates) -> None:
     """The certificate is verified, not only used."""
     database = Database(f"{encrypted.url}?ssl_ca={certificates.unknown_ca}")
-    with pytest.raises(DatabaseUnavailable, match="(?i)certificate|connect"):
+    with pytest.raises(DatabaseUnavailable, match=r"(?i)certificate|connect"):
         await database.ping()
     await database.close()
 
