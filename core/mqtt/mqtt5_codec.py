@@ -9,11 +9,13 @@ import mqtt5
 from core.exceptions import ProtocolError
 from core.mqtt.mqtt5_text import check_control, check_properties, check_text, malformed, variable_integer
 
-__all__ = ["FROM_CLIENT", "FROM_SERVER", "Decoder", "OversizePublish"]
+__all__ = ["AT_FIRST", "FROM_CLIENT", "FROM_SERVER", "Decoder", "OversizePublish"]
 
 #: The packet types that a server may send, and those that a client may send (MQTT 5 section 2.1.2).
 FROM_SERVER = frozenset({2, 3, 4, 5, 6, 7, 9, 11, 13, 14, 15})
 FROM_CLIENT = frozenset({1, 3, 4, 5, 6, 7, 8, 10, 12, 14, 15})
+#: What a server may send until it has sent CONNACK: CONNACK or AUTH.
+AT_FIRST = frozenset({2, 15})
 
 _PUBLISH = 3
 _CAPACITY = 64 * 1024
@@ -62,7 +64,8 @@ class Decoder:
     def __init__(
         self, accept: frozenset[int] = FROM_SERVER, max_payload: int = 16 * 2**20, capacity: int = _CAPACITY
     ) -> None:
-        self._accept = accept
+        #: The packet types that the peer may send from now on.
+        self.accept = accept
         self._max_payload = max_payload
         self._capacity = capacity
         self._allocate(capacity)
@@ -120,7 +123,7 @@ class Decoder:
         if end - start < 2:
             return None
         kind = buffer[start] >> 4
-        if kind not in self._accept:
+        if kind not in self.accept:
             malformed(f"a packet of type {kind}")
         length, body = buffer[start + 1], start + 2
         if length > 0x7F:

@@ -8,7 +8,7 @@ import mqtt5
 from core.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PublishError
 from core.message import Message
 from core.mqtt.connection import Capabilities, Publication, Subscription, Will
-from core.mqtt.mqtt5_codec import FROM_SERVER, Decoder
+from core.mqtt.mqtt5_codec import AT_FIRST, Decoder
 from core.mqtt.mqtt5_packets import (
     connect_packet,
     limits_of,
@@ -74,7 +74,7 @@ class Mqtt5Driver:
         """
         packet = self._connect_packet(options, clean_start=clean_start, will=will)
         session = self._session(options, clean_start=clean_start)
-        decoder = Decoder(FROM_SERVER, self._max_payload)
+        decoder = Decoder(AT_FIRST, self._max_payload)
         protocol = Mqtt5Protocol(options, packet, session, decoder, on_message, generation)
         try:
             async with asyncio.timeout(self._connect_timeout):

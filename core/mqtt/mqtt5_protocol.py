@@ -9,7 +9,7 @@ import mqtt5
 
 from core.exceptions import BrokerRefused, BrokerUnavailable, ProtocolError
 from core.message import Message
-from core.mqtt.mqtt5_codec import Decoder, OversizePublish
+from core.mqtt.mqtt5_codec import FROM_SERVER, Decoder, OversizePublish
 from core.mqtt.mqtt5_keepalive import Keepalive, Probe
 from core.mqtt.mqtt5_packets import PINGREQ, disconnect_packet, limits_of
 from core.mqtt.mqtt5_session import Session
@@ -31,7 +31,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         options: How to present this client.
         connect: The CONNECT packet.
         session: Outlives the connection.
-        decoder: Takes the bytes.
+        decoder: Takes the bytes; accepts only what may come first.
         on_message: Called for every message.
         generation: Tags the messages.
     """
@@ -150,7 +150,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
                 packet = next_packet()
                 if packet is None:
                     break
-                if type(packet) is mqtt5.PublishPacket and self.connected.done():
+                if type(packet) is mqtt5.PublishPacket:
                     message = to_message(packet, generation, received_at)
                     if message is not None:
                         on_message(message)
@@ -165,9 +165,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         self.flush()
 
     def _control(self, packet: mqtt5.Packet | OversizePublish, received_at: float) -> None:
-        if not self.connected.done():
-            self._connack(packet)
-        elif isinstance(packet, OversizePublish):
+        if isinstance(packet, OversizePublish):
             self._oversize(packet, received_at)
         elif self._session.receive(packet):
             return
@@ -175,23 +173,22 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
             self._answer(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             self._end(refusal(int(packet.reason_code), _words(packet), self._options))
-        elif isinstance(packet, mqtt5.ConnAckPacket):
-            raise ProtocolError("the broker sent a second CONNACK", 0x82)
         elif isinstance(packet, mqtt5.AuthPacket):
             self._end(self._no_enhanced_authentication(), disconnect_packet(0x82))
+        elif isinstance(packet, mqtt5.ConnAckPacket):
+            self._connack(packet)
 
-    def _connack(self, packet: object) -> None:
-        if isinstance(packet, mqtt5.AuthPacket):
-            self._end(self._no_enhanced_authentication(), disconnect_packet(0x82))
-        elif not isinstance(packet, mqtt5.ConnAckPacket):
-            raise ProtocolError("the broker sent something else before CONNACK", 0x82)
-        elif int(packet.reason_code) >= REFUSED:
+    def _connack(self, packet: mqtt5.ConnAckPacket) -> None:
+        if self.connected.done():
+            raise ProtocolError("the broker sent a second CONNACK", 0x82)
+        if int(packet.reason_code) >= REFUSED:
             self._end(refusal(int(packet.reason_code), _words(packet), self._options))
         else:
             self._begin(packet)
 
     def _begin(self, packet: mqtt5.ConnAckPacket) -> None:
         self._flowing = False
+        self._decoder.accept = FROM_SERVER
         self._session.begin(limits_of(packet), kept=packet.session_present)
         if packet.server_keep_alive is not None:
             self._keepalive = Keepalive(packet.server_keep_alive, self._loop.time())
