@@ -1,8 +1,9 @@
 """From a device's publish to a committed row and its acknowledgement, on real servers."""
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,10 @@ import msgspec
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from structlog.testing import capture_logs
 
 from app.models import SensorReading
+from core.application import Application
 from core.model import Model
 from core.router import Router
 from tests.conftest import FreshDatabase
@@ -222,3 +225,61 @@ async def test_flood_of_qos_0_is_held_back_by_the_window(mosquitto: Mosquitto, s
         await until(lambda: application.statistics().consumer.in_flight > 10)
         gate.set()
         await until(lambda: application.statistics().consumer.processed == 200)
+
+
+POISON: dict[str, dict[str, Any]] = {
+    "NUL character": {"device_id": "a\0b"},
+    "over-long text": {"unit": "x" * 1000},
+    "number for text": {"unit": 5},
+    "text for a number": {"value": "warm"},
+    "missing value": {"value": None},
+    "infinite number": {"value": float("inf")},
+    "not a number": {"value": float("nan")},
+    "huge integer": {"value": 10**400},
+    "lone surrogate": {"unit": "\ud800"},
+    "far future": {"timestamp": 10**18},
+    "no time": {"timestamp": "yesterday"},
+    "unknown field": {"colour": "red"},
+    "no origin": {"device_id": ""},
+    "too large a key": {"id": 2**80},
+}
+
+
+async def test_value_that_the_database_refuses_blocks_nothing(
+    mosquitto: Mosquitto, fresh_database: FreshDatabase, outside: Outside
+) -> None:
+    """Each ends as a row or a rejection and never as an outage, and what follows on its topic is stored."""
+
+    async def action(payload: str) -> None:
+        fields: dict[str, Any] = {"device_id": "poison", "value": 1.0, "timestamp": 1_760_000_000} | POISON[payload]
+        await Model.create(SensorReading, **fields)
+        await Model.create(SensorReading, device_id="poison", value=2, timestamp=time.time())
+
+    async def last() -> None:
+        await Model.create(SensorReading, device_id="last", value=1)
+
+    topic = f"poison-{fresh_database.kind}"
+    router = Router()
+    router.on(topic, action)
+    router.on(f"{topic}/last", last)
+    with capture_logs() as logs:
+        async with (
+            running(router, mosquitto.port, fresh_database.url) as application,
+            publishing(mosquitto.port) as device,
+        ):
+            for name in POISON:
+                await device.publish(topic, name)
+            await device.publish(f"{topic}/last", b"")
+            await until(lambda: held(logs) or ended(application) == len(POISON) + 1)
+            assert [] == held(logs)
+            assert 1 == await outside.readings("device_id = 'last'")
+    assert application.statistics().consumer.rejected >= 6
+
+
+def held(logs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [line for line in logs if "are held" in line["event"]]
+
+
+def ended(application: Application) -> int:
+    numbers = application.statistics().consumer
+    return numbers.processed + numbers.rejected
