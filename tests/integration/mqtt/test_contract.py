@@ -105,17 +105,21 @@ async def test_connection_ended_before_connack(driver: Driver) -> None:
             await client_of(driver, broker.port).connect()
 
 
-async def test_abandoned_attempt(driver: Driver, own_mosquitto: Mosquitto) -> None:
+async def test_abandoned_attempt(
+    driver: Driver, mosquitto_factory: Callable[..., Mosquitto], certificates: Certificates
+) -> None:
     """A connection attempt that was cancelled does not take the session over later."""
-    client = client_of(driver, own_mosquitto.port)
-    own_mosquitto.freeze()
+    broker = mosquitto_factory(tls=certificates.server)
+    client = client_of(driver, broker.tls_port, tls=TLSOptions(str(certificates.ca)))
+    broker.freeze()
     attempt = asyncio.create_task(client.connect())
     await asyncio.sleep(0.1)
     attempt.cancel()
     await asyncio.gather(attempt, return_exceptions=True)
-    own_mosquitto.thaw()
+    broker.thaw()
     async with client.connected() as connection:
         assert not await ended(connection.closed())
+    assert 1 == broker.log().count(f" as {client.options.client_id} ")
 
 
 async def ended(end: Coroutine[Any, Any, None], patience: float = 0.5) -> bool:
@@ -170,20 +174,22 @@ async def test_order_of_acknowledgements(driver: Driver, own_mosquitto: Mosquitt
 
 
 async def test_closing_loses_no_acknowledgement(driver: Driver, mosquitto: Mosquitto, topic: str) -> None:
-    """Acknowledgements sent right before closing arrive, even if more messages than were read lie waiting."""
-    client = client_of(driver, mosquitto.port, receive_maximum=1000)
+    """Acknowledgements sent right before closing arrive, although the broker answers them with more messages."""
+    client = client_of(driver, mosquitto.port, receive_maximum=500)
     await subscribed(client, topic)
-    numbers = [str(number) for number in range(600)]
-    await published(mosquitto.port, topic, numbers[:600])
+    await published(mosquitto.port, topic, [str(number) for number in range(1200)])
+    client.hold = True
     connection = await client.connect()
-    await until(lambda: len(client.inbox) >= 200)
+    await client.received(400)
     connection.pause()
-    acknowledged = set(client.payloads)
+    acknowledged = client.payloads
+    connection.acknowledge(client.inbox)
     await connection.close()
     client.inbox.clear()
+    client.hold = False
     async with client.connected():
-        await until(lambda: len({*client.payloads, *acknowledged}) == 600)
-    assert set() == acknowledged & set(client.payloads)
+        await until(lambda: len({*client.payloads, *acknowledged}) == 1200)
+    assert set() == {*acknowledged} & {*client.payloads}
 
 
 async def test_acknowledging_on_a_lost_connection(driver: Driver, mosquitto: Mosquitto, topic: str) -> None:
@@ -646,7 +652,8 @@ async def test_websockets(driver: Driver, secure_mosquitto: Mosquitto, topic: st
         await published(secure_mosquitto.port, topic, ["end"])
         await client.received(101)
     assert [*(str(number).encode() for number in range(100)), b"end"] == client.payloads
-    large = bytes(range(256)) * 4096
+    # More than the kernel takes at once.
+    large = bytes(range(256)) * 4096 * 6
     async with client.connected() as sender, device(secure_mosquitto.port) as listener:
         await listener.subscribe(f"{topic}/large", qos=1)
         await sender.publish(Publication(f"{topic}/large", large))
