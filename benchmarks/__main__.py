@@ -2,12 +2,15 @@
 
 import typer
 
-from benchmarks import ingest, latency, routing
+from benchmarks import ingest, latency, memory, proof, routing, scale
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False)
 cli.command("routing")(routing.main)
 cli.command("ingest")(ingest.main)
 cli.command("latency")(latency.main)
+cli.command("scale")(scale.main)
+cli.command("memory")(memory.main)
+cli.command("proof")(proof.main)
 
 
 @cli.callback()

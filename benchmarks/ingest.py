@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +14,12 @@ from benchmarks.ingest_run import Run, RunFailed, measure
 from benchmarks.ingest_stand import Kind, Stand, open_stand
 from benchmarks.load.workload import Workload
 
-__all__ = ["main", "median_run"]
+__all__ = ["chosen", "compare", "main", "median_run", "table"]
 
 FEWEST = 1_000
+
+#: Part of a core that other programs may use during a run.
+DISTURBANCE = 0.15
 
 
 def median_run(runs: Sequence[Run]) -> Run:
@@ -54,7 +57,7 @@ def _line(run: Run) -> str:
     return (
         f"  {run.contender:<17}{run.rate:>9,.0f} msg/s  {run.messages:>9,} messages in {run.seconds:7.2f} s"
         f"  (published in {run.publishing:.2f} s; CPU s: own {run.cpu:.2f}, broker {run.broker_cpu:.2f},"
-        f" database {run.database_cpu:.2f}, publisher {run.publisher_cpu:.2f})  lost {run.lost}, twice {run.duplicates}"
+        f" database {run.database_cpu:.2f}, publisher {run.publisher_cpu:.2f}, others {run.foreign_cpu:.2f})  lost {run.lost}, twice {run.duplicates}"
     )
 
 
@@ -67,6 +70,17 @@ def table(medians: Mapping[str, Run]) -> str:
         ratios = "".join(f"{run.rate / medians[peer].rate:>13.2f}" for peer in peers)
         lines.append(f"{name:<19}{run.rate:>9,.0f}{run.cpu_per_100k:>12.2f}{run.peak_mib:>10.1f}{ratios}")
     return "\n".join(lines)
+
+
+def warn_of_company(runs: Iterable[Run]) -> None:
+    """Say when something else ran on the machine."""
+    disturbed = [run for run in runs if run.foreign_cpu > DISTURBANCE * run.seconds]
+    if disturbed:
+        print(
+            f"WARNING: in {len(disturbed)} runs other programs used more than {DISTURBANCE:.0%} of one core;"
+            " measure again on a quiet machine",
+            flush=True,
+        )
 
 
 def chosen(only: str, setting: Setting) -> list[Contender]:
@@ -85,14 +99,18 @@ def chosen(only: str, setting: Setting) -> list[Contender]:
 
 def main(
     database: Annotated[Kind, typer.Option(help="Where the rows go.")] = Kind.POSTGRES,
-    messages: Annotated[int, typer.Option(min=1_000, max=5_000_000, help="Messages; slow contenders get fewer.")] = 200_000,
+    messages: Annotated[
+        int, typer.Option(min=1_000, max=5_000_000, help="Messages; slow contenders get fewer.")
+    ] = 200_000,
     topics: Annotated[int, typer.Option(min=1, max=1_000_000, help="Topics the messages come from.")] = 1_000,
     payload: Annotated[int, typer.Option(min=100, max=1_000_000, help="Bytes of each payload.")] = 100,
     window: Annotated[int, typer.Option(min=1, max=65_535, help="Messages in flight.")] = 1_000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of Mqueduct.")] = 1,
     repeat: Annotated[int, typer.Option(min=1, max=25, help="Runs of each contender.")] = 3,
     only: Annotated[str, typer.Option(help=f"Contenders, with commas: {', '.join(CONTENDERS)}.")] = "",
-    backlog: Annotated[bool, typer.Option(help="Let all messages wait in the broker, then time the catching up.")] = False,
+    backlog: Annotated[
+        bool, typer.Option(help="Let all messages wait in the broker, then time the catching up.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write all runs to this file.")] = None,
     profile: Annotated[bool, typer.Option(help="Record flame graphs of the first turn into docs/benchmarks/.")] = False,
 ) -> None:
@@ -120,6 +138,7 @@ def main(
         )
     medians = {name: median_run(done) for name, done in runs.items() if done}
     print(table(medians), flush=True)
+    warn_of_company(run for done in runs.values() for run in done)
     if json:
         save(json, [run for done in runs.values() for run in done], {database.value: bare})
     if len(medians) < len(contenders) or any(run.lost or run.duplicates for done in runs.values() for run in done):

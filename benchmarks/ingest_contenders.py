@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import config
 import psutil
-from core.model import Model
-from core.router import Router
 
+import config
 from benchmarks.ingest_stand import cpu_of
 from benchmarks.peers.order import Order
+from core.model import Model
+from core.router import Router
 
 __all__ = ["CONTENDERS", "Contender", "Program", "Setting"]
 
@@ -63,6 +63,11 @@ class Contender:
     environment: Mapping[str, str] | None = None
     share: float = 1.0
     missing: Callable[[], str | None] = field(default=_always)
+
+    @property
+    def reconnects(self) -> bool:
+        """Whether it goes on after its connection was cut; peers do not."""
+        return self.environment is not None
 
     def unfit(self, setting: Setting) -> str | None:
         """Why it cannot run with this setting, or ``None``."""

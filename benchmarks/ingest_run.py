@@ -9,8 +9,10 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
+import psutil
 
 from benchmarks.ingest_contenders import ROOT, Contender, Program, Setting
 from benchmarks.ingest_stand import Bench, Stand, cpu_of
@@ -18,7 +20,7 @@ from benchmarks.load.publisher import Report
 from benchmarks.load.workload import Workload
 from benchmarks.peers.order import Order
 
-__all__ = ["Run", "RunFailed", "Telling", "measure", "prepared", "publishing", "wait_for_rows"]
+__all__ = ["Run", "RunFailed", "Used", "measure", "prepared", "publishing", "wait_for_rows"]
 
 WARM_UP = 200
 _START_SECONDS = 60.0
@@ -50,6 +52,7 @@ class Run(msgspec.Struct, kw_only=True):
         broker_cpu: The same of the broker.
         database_cpu: The same of the database server.
         publisher_cpu: The same of the publisher.
+        foreign_cpu: The same of everything else on the machine; much of it, and the figures are not to be trusted.
         idle_mib: Memory of the contender before the first message of the workload.
         peak_mib: Its peak memory.
         lost: Messages without a row.
@@ -72,6 +75,7 @@ class Run(msgspec.Struct, kw_only=True):
     broker_cpu: float
     database_cpu: float
     publisher_cpu: float
+    foreign_cpu: float
     idle_mib: float
     peak_mib: float
     lost: int
@@ -83,6 +87,15 @@ class Run(msgspec.Struct, kw_only=True):
         return self.cpu / self.messages * 100_000
 
 
+class Used(NamedTuple):
+    """Seconds of processor time."""
+
+    contender: float
+    broker: float
+    database: float
+    machine: float
+
+
 class Telling:
     """Reads how much processor time everybody has used since it was made."""
 
@@ -92,13 +105,14 @@ class Telling:
         self._program = program
         self._before = self._now()
 
-    def _now(self) -> tuple[float, float, float]:
-        return self._program.cpu(), cpu_of(self._bench.broker.pid), self._stand.database_cpu()
+    def _now(self) -> tuple[float, float, float, float]:
+        machine = psutil.cpu_times()
+        busy = sum(machine[:]) - machine.idle - getattr(machine, "iowait", 0.0) - time.process_time()
+        return self._program.cpu(), cpu_of(self._bench.broker.pid), self._stand.database_cpu(), busy
 
-    def since(self) -> tuple[float, float, float]:
-        """Seconds of the contender, the broker and the database."""
-        contender, broker, database = (now - then for now, then in zip(self._now(), self._before, strict=True))
-        return contender, broker, database
+    def since(self) -> Used:
+        """Seconds of the contender, the broker, the database and the whole machine but this process."""
+        return Used(*(now - then for now, then in zip(self._now(), self._before, strict=True)))
 
 
 @dataclass(slots=True)
@@ -124,7 +138,9 @@ class Publishing:
 
 
 @contextlib.asynccontextmanager
-async def publishing(port: int, workload: Workload, *, in_flight: int = 1_000, rate: float = 0) -> AsyncIterator[Publishing]:
+async def publishing(
+    port: int, workload: Workload, *, in_flight: int = 1_000, rate: float = 0
+) -> AsyncIterator[Publishing]:
     """Start a publisher and have it prepare its packets.
 
     Args:
@@ -300,7 +316,7 @@ async def _result(
     report: Report,
     rows: int,
     idle: float,
-    cpu: tuple[float, float, float],
+    cpu: Used,
     seconds: float,
     *,
     backlog: bool = False,
@@ -320,10 +336,11 @@ async def _result(
         seconds=seconds,
         rate=workload.messages / seconds,
         publishing=report.ended - report.began,
-        cpu=cpu[0],
-        broker_cpu=cpu[1],
-        database_cpu=cpu[2],
+        cpu=cpu.contender,
+        broker_cpu=cpu.broker,
+        database_cpu=cpu.database,
         publisher_cpu=report.cpu,
+        foreign_cpu=max(0.0, cpu.machine - sum(cpu[:3]) - (0.0 if backlog else report.cpu)),
         idle_mib=idle,
         peak_mib=peak,
         lost=rows + report.published - distinct,

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 import app.models  # noqa: F401 - fills the metadata
-from core.database.metadata import metadata
 from benchmarks.load.workload import FIRST_INSTANT
 from benchmarks.peers.tables import bare_commits
+from core.database.metadata import metadata
 from tests.servers import MariaDB, Mosquitto, PostgreSQL
 
 __all__ = ["Bench", "Kind", "Readings", "Stand", "open_stand"]

@@ -5,7 +5,6 @@ that), so the time of the PUBACK minus the time that the device wrote into its p
 the proxy is part of it. What was noted is taken apart after the run.
 """
 
-import asyncio
 import gc
 import time
 from collections.abc import Iterator, Sequence
@@ -154,9 +153,7 @@ async def measure_all(
         for contender in contenders:
             most: Run = await measure(stand, contender, Workload(messages), setting)
             for load, wanted in (("idle", rate), ("half of the maximum", most.rate / 2)):
-                latency = await measure_latency(
-                    stand, contender, setting, rate=wanted, seconds=seconds, load=load
-                )
+                latency = await measure_latency(stand, contender, setting, rate=wanted, seconds=seconds, load=load)
                 print(_line(latency), flush=True)
                 found.append(latency)
     return found

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import cast
 
-import msgspec
 import mqtt5
+import msgspec
 import uvloop
 
 from benchmarks.load.workload import Workload, topic_of
@@ -167,8 +167,7 @@ async def publish_at_rate(publisher: Publisher, workload: Workload, rate: float)
             # Some microseconds apart, or messages of one burst would share their natural key.
             now = time.time()
             packets = [
-                encode(names[n % workload.topics], workload.payload(n, now + (n - sent) * 1e-6), n)
-                for n in numbers
+                encode(names[n % workload.topics], workload.payload(n, now + (n - sent) * 1e-6), n) for n in numbers
             ]
             publisher.write(len(packets), b"".join(packets))
             sent = due
@@ -179,9 +178,7 @@ async def publish_at_rate(publisher: Publisher, workload: Workload, rate: float)
 async def run(port: int, workload: Workload, in_flight: int, rate: float) -> Report:
     """Connect, wait for the word and publish."""
     loop = asyncio.get_running_loop()
-    _, publisher = await loop.create_connection(
-        lambda: Publisher("bench-publisher", in_flight), "127.0.0.1", port
-    )
+    _, publisher = await loop.create_connection(lambda: Publisher("bench-publisher", in_flight), "127.0.0.1", port)
     await publisher.connected
     chunks = [] if rate else encode_all(workload)
     print("ready", flush=True)

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
-__all__ = ["CONNECT", "PUBACK", "PUBLISH", "Framer", "Publication", "kind", "level", "packet_id", "publication"]
+__all__ = ["CONNECT", "DUP", "PUBACK", "PUBLISH", "Framer", "Publication", "kind", "level", "packet_id", "publication"]
 
 CONNECT, PUBLISH, PUBACK = 1, 3, 4
+#: Bit of a PUBLISH's first byte: it was sent before.
+DUP = 0b1000
 MQTT_5 = 5
 
 

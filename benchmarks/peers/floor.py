@@ -9,16 +9,13 @@ import contextlib
 import signal
 from typing import cast
 
-import msgspec
 import mqtt5
+import msgspec
 import uvloop
 
 from benchmarks.load.workload import SUBSCRIPTION
 from benchmarks.peers.order import Order
 from benchmarks.peers.tables import Row, Table, open_table
-
-#: Batches of this many windows may wait; Mosquitto before 2.0.13 sends more than the window allows.
-PATIENCE = 4
 
 
 class Reading(msgspec.Struct, gc=False):
@@ -43,6 +40,7 @@ class Floor(asyncio.Protocol):
         self._rows: list[Row] = []
         self._acknowledgements: list[bytes] = []
         self._flush: asyncio.Task[None] | None = None
+        self._in_flight = 0
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,7 +78,8 @@ class Floor(asyncio.Protocol):
         self._rest = data[position:]
         if self._rows and self._flush is None:
             self._flush = asyncio.create_task(self._store_all())
-        if len(self._rows) > PATIENCE * self._order.window and not self._paused:
+        # Mosquitto before 2.0.13 sends more than the window allows.
+        if self._in_flight >= self._order.window and not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
@@ -90,17 +89,19 @@ class Floor(asyncio.Protocol):
         self._rows.append(
             (device, reading.sensor_id, reading.sensor_type, reading.value, reading.unit, reading.timestamp)
         )
+        self._in_flight += 1
         self._acknowledgements.append(b"\x40\x02" + packet.packet_id.to_bytes(2, "big"))
 
     async def _store_all(self) -> None:
         while self._rows:
             rows, self._rows = self._rows, []
             acknowledgements, self._acknowledgements = self._acknowledgements, []
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
             await self._table.insert(rows)
             self._transport.write(b"".join(acknowledgements))
+            self._in_flight -= len(rows)
+            if self._paused and self._in_flight < self._order.window:
+                self._paused = False
+                self._transport.resume_reading()
         self._flush = None
 
 
