@@ -63,9 +63,11 @@ async def broken() -> None:
 
 async def test_processed_message_is_acknowledged() -> None:
     """The ordinary way of a message."""
-    stage = Stage(routes(nothing))
+    gate = asyncio.Event()
+    stage = Stage(routes(gate.wait))
     stage.deliver(1)
     assert {"received": 1, "in_flight": 1} == stage.balance
+    gate.set()
     await until(lambda: stage.intake.acknowledged)
     assert {"received": 1, "processed": 1} == stage.balance
 
