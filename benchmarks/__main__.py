@@ -2,11 +2,12 @@
 
 import typer
 
-from benchmarks import ingest, routing
+from benchmarks import ingest, latency, routing
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False)
 cli.command("routing")(routing.main)
 cli.command("ingest")(ingest.main)
+cli.command("latency")(latency.main)
 
 
 @cli.callback()

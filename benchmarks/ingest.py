@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from benchmarks.ingest_contenders import CONTENDERS, Contender, Setting
+from benchmarks.ingest_results import FOLDER, save
 from benchmarks.ingest_run import Run, RunFailed, measure
 from benchmarks.ingest_stand import Kind, Stand, open_stand
 from benchmarks.load.workload import Workload
@@ -17,7 +17,6 @@ from benchmarks.load.workload import Workload
 __all__ = ["main", "median_run"]
 
 FEWEST = 1_000
-FLAMES = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 
 
 def median_run(runs: Sequence[Run]) -> Run:
@@ -84,12 +83,6 @@ def chosen(only: str, setting: Setting) -> list[Contender]:
     return fit
 
 
-def write(path: Path, runs: Sequence[Run]) -> None:
-    """Keep results for ``python -m benchmarks report``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(runs)) + b"\n")
-
-
 def main(
     database: Annotated[Kind, typer.Option(help="Where the rows go.")] = Kind.POSTGRES,
     messages: Annotated[int, typer.Option(min=1_000, max=5_000_000, help="Messages; slow contenders get fewer.")] = 200_000,
@@ -112,6 +105,8 @@ def main(
         flush=True,
     )
     with open_stand(database) as stand:
+        bare = asyncio.run(stand.bare_commit_ms())
+        print(f"  one bare commit takes {bare:.3f} ms here", flush=True)
         runs = asyncio.run(
             compare(
                 stand,
@@ -120,12 +115,12 @@ def main(
                 setting,
                 repeat,
                 backlog=backlog,
-                profile=FLAMES if profile else None,
+                profile=FOLDER if profile else None,
             )
         )
     medians = {name: median_run(done) for name, done in runs.items() if done}
     print(table(medians), flush=True)
     if json:
-        write(json, [run for done in runs.values() for run in done])
+        save(json, [run for done in runs.values() for run in done], {database.value: bare})
     if len(medians) < len(contenders) or any(run.lost or run.duplicates for done in runs.values() for run in done):
         raise typer.Exit(1)

@@ -207,6 +207,7 @@ async def subscribed(bench: Bench, program: Program, setting: Setting) -> int:
         rows += report.published - report.unmatched
         if not program.running or time.monotonic() > deadline:
             raise RunFailed(f"no subscription\n{program.log()[-3000:]}")
+        await asyncio.sleep(0.2)
     rows += probe.messages
     warm_up = Workload(WARM_UP, WARM_UP, routes=setting.routes, first=-2_000_000)
     await publish(bench.broker.port, warm_up)

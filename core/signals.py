@@ -15,7 +15,7 @@ __all__ = ["stop_on_signals"]
 _SAME_WISH = 0.3
 
 # Seconds beside the drain: to heed a cancellation, to close connections, and some air.
-_GRACE = 8.0
+_GRACE = 7.0
 
 
 @contextlib.contextmanager

@@ -5,11 +5,12 @@ import inspect
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 Condition = Callable[[], object]
 
+# A warning of Python or asyncio in the log is as much an error as one in a test.
+_COMPLAINT = re.compile(r"\w*Warning\b|never retrieved|was destroyed|never awaited|Exception in callback")
+
 _PATIENCE = 60.0
 _POLL = 0.02
 
@@ -28,7 +32,13 @@ class Service:
     """``python main.py run`` with settings of its own, in a folder that holds its output."""
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str], *, root: Path = ROOT, arguments: tuple[str, ...] = ("run",)
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        *,
+        root: Path = ROOT,
+        arguments: Sequence[str] = ("run",),
+        command: Sequence[str] | None = None,
     ) -> None:
         """Describe a service.
 
@@ -37,12 +47,14 @@ class Service:
             settings: Its environment, beside what every process needs.
             root: The checkout to run.
             arguments: Of ``main.py``.
+            command: What to run in place of ``main.py``.
         """
         self.output = folder / "output"
         self.log = folder / "log"
         self._folder = folder
         self._root = root
-        self._arguments = arguments
+        # In development mode Python warns of whatever is left open.
+        self._command = command or [sys.executable, "-X", "dev", "main.py", *arguments]
         self._environment = environment(settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._leash: Leash | None = None
@@ -51,7 +63,7 @@ class Service:
         """Start it with an empty log."""
         with self.output.open("wb") as output, self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-X", "dev", "main.py", *self._arguments],
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,
@@ -88,10 +100,15 @@ class Service:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process and all its children, as a terminal does."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
 
     def wait(self) -> int:
         """Wait for the end and return the exit code."""
@@ -102,12 +119,15 @@ class Service:
 
     def stop(self) -> int:
         """Ask it to stop and return the exit code."""
-        self.signal(signal.SIGTERM)
-        return self.wait()
+        self.send(signal.SIGTERM)
+        code = self.wait()
+        complaints = _COMPLAINT.findall(self.said())
+        assert not complaints, f"asyncio or Python complains: {complaints}\n{self.said()}"
+        return code
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
         self.wait()
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
@@ -151,3 +171,21 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 async def _holds(condition: Condition) -> bool:
     result = condition()
     return bool(await result if inspect.isawaitable(result) else result)
+
+
+def copy_of_project(folder: Path, files: Mapping[str, str] | None = None) -> Path:
+    """Copy what runs into an empty folder, and add or replace files there.
+
+    Args:
+        folder: Must not exist yet.
+        files: Sources by path.
+    """
+    shutil.copytree(ROOT, folder, ignore=_all_but_sources)
+    for path, source in (files or {}).items():
+        (folder / path).write_text(source)
+    return folder
+
+
+def _all_but_sources(folder: str, names: list[str]) -> set[str]:
+    kept = {"app", "bootstrap", "config", "core", "routes", "main.py"} if Path(folder) == ROOT else set(names)
+    return (set(names) - kept) | {"__pycache__"}

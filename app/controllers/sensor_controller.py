@@ -44,16 +44,18 @@ class SensorController(Controller):
         A reading without a timestamp gets the time of receipt; redelivered, it is a second row. A
         redelivered reading raises its alert again, for the first one may not have got out.
         """
-        await Model.create(
-            SensorReading,
-            device_id=device_id,
-            sensor_id=payload.sensor_id,
-            sensor_type=payload.sensor_type,
-            value=payload.value,
-            unit=payload.unit,
-            timestamp=message.received_at if payload.timestamp is None else payload.timestamp,
-        )
-        await Device.heard_of(device_id, "online", message.received_at)
+        async with Model.unit_of_work() as work:
+            work.create(
+                SensorReading,
+                device_id=device_id,
+                sensor_id=payload.sensor_id,
+                sensor_type=payload.sensor_type,
+                value=payload.value,
+                unit=payload.unit,
+                timestamp=message.received_at if payload.timestamp is None else payload.timestamp,
+            )
+            seen = {"device_id": device_id, "status": "online", "last_seen": message.received_at}
+            work.upsert(Device, seen, newer_than="last_seen")
         await self._alert(device_id, payload, client)
 
     async def _alert(self, device_id: str, reading: Reading, client: Client) -> None:

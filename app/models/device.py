@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, or_, update
+from sqlalchemy import String
 
 from core.model import BigId, Instant, Mapped, Model, mapped_column, now, relationship, to_instant
 
@@ -47,19 +47,8 @@ class Device(Model):
             at: When it was heard of; ``None`` when only the state is known and not since when, as from
                 a retained message.
         """
-        if await cls._note(device_id, status, at):
-            return
-        device = await cls.create(device_id=device_id, status=status, last_seen=at)
-        # The row may be that of a task which was faster, with older news.
-        if at is not None and (device.last_seen is None or device.last_seen < to_instant(at)):
-            await cls._note(device_id, status, at)
-
-    @classmethod
-    async def _note(cls, device_id: str, status: str, at: datetime | float | None) -> bool:
-        statement = update(cls).where(cls.device_id == device_id).values(status=status)
-        if at is not None:
-            statement = statement.where(or_(cls.last_seen.is_(None), cls.last_seen <= at)).values(last_seen=at)
-        async with await cls.get_session() as session:
-            changed = await session.execute(statement)
-            await session.commit()
-        return changed.rowcount > 0  # type: ignore[attr-defined, no-any-return]  # an UPDATE gives a CursorResult
+        news = {"device_id": device_id, "status": status}
+        if at is None:
+            await cls.upsert(news)
+        else:
+            await cls.upsert(news | {"last_seen": to_instant(at)}, newer_than="last_seen")

@@ -3,17 +3,16 @@
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import SplitResult, urlsplit
 
-import aiomysql
-import asyncpg
 import msgspec
-from sqlalchemy import URL, make_url
 
-__all__ = ["Row", "Table", "open_table"]
+__all__ = ["Row", "Table", "bare_commits", "open_table"]
 
 #: device_id, sensor_id, sensor_type, value, unit, timestamp in seconds since 1970
 Row = tuple[str, str, str, float, str, float]
@@ -30,11 +29,32 @@ class Table(Protocol):
 
 @contextlib.asynccontextmanager
 async def open_table(url: str) -> AsyncIterator[Table]:
-    """Connect to the table of a database."""
-    parsed = make_url(url)
-    opened = {"postgresql": _postgresql, "sqlite": _sqlite}.get(parsed.get_backend_name(), _mariadb)
+    """Connect to the table of a database; only its own driver is imported, SQLAlchemy is not."""
+    parsed = urlsplit(url)
+    dialect = parsed.scheme.partition("+")[0]
+    opened = {"postgresql": _postgresql, "sqlite": _sqlite}.get(dialect, _mariadb)
     async with opened(parsed) as table:
         yield table
+
+
+async def bare_commits(url: str, number: int, first_instant: float) -> list[float]:
+    """Insert rows one by one, each in a transaction of its own.
+
+    Args:
+        url: The database.
+        number: How many rows.
+        first_instant: Timestamp of the first one, in seconds; no other row may have it or one soon after.
+
+    Returns:
+        How long each took, in seconds.
+    """
+    taken = []
+    async with open_table(url) as table:
+        for n in range(number):
+            began = time.perf_counter()
+            await table.insert([("bare", "s1", "temperature", 20.0, "C", first_instant + n / 1000)])
+            taken.append(time.perf_counter() - began)
+    return taken
 
 
 class _PostgreSQL:
@@ -46,9 +66,9 @@ class _PostgreSQL:
         ON CONFLICT (device_id, sensor_id, sensor_type, timestamp) DO NOTHING
     """  # noqa: S608 - the columns are a constant
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._statement: asyncpg.prepared_stmt.PreparedStatement | None = None
+        self._statement: Any = None
 
     async def insert(self, rows: Sequence[Row]) -> None:
         if self._statement is None:
@@ -57,9 +77,11 @@ class _PostgreSQL:
 
 
 @contextlib.asynccontextmanager
-async def _postgresql(url: URL) -> AsyncIterator[Table]:
+async def _postgresql(url: SplitResult) -> AsyncIterator[Table]:
+    import asyncpg
+
     connection = await asyncpg.connect(
-        host=url.host, port=url.port, user=url.username, password=url.password, database=url.database
+        host=url.hostname, port=url.port, user=url.username, password=url.password, database=url.path[1:]
     )
     try:
         yield _PostgreSQL(connection)
@@ -78,7 +100,7 @@ class _MariaDB:
         ON DUPLICATE KEY UPDATE sensor_readings.id = sensor_readings.id
     """  # noqa: S608 - the columns are a constant
 
-    def __init__(self, connection: aiomysql.Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     async def insert(self, rows: Sequence[Row]) -> None:
@@ -87,13 +109,15 @@ class _MariaDB:
 
 
 @contextlib.asynccontextmanager
-async def _mariadb(url: URL) -> AsyncIterator[Table]:
+async def _mariadb(url: SplitResult) -> AsyncIterator[Table]:
+    import aiomysql
+
     connection = await aiomysql.connect(
-        host=url.host,
+        host=url.hostname,
         port=url.port,
         user=url.username,
         password=url.password,
-        db=url.database,
+        db=url.path[1:],
         autocommit=True,
         charset="utf8mb4",
         init_command="SET time_zone = '+00:00'",
@@ -128,8 +152,8 @@ def _text(instant: float) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _sqlite(url: URL) -> AsyncIterator[Table]:
-    with ThreadPoolExecutor(1) as thread, contextlib.closing(_connect_sqlite(str(url.database))) as connection:
+async def _sqlite(url: SplitResult) -> AsyncIterator[Table]:
+    with ThreadPoolExecutor(1) as thread, contextlib.closing(_connect_sqlite(url.path[1:])) as connection:
         yield _SQLite(connection, thread)
 
 

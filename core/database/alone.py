@@ -32,13 +32,23 @@ async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
         stored = await _stored(session, instance)
         if stored is None:
             session.add(instance)
+            await _insert(session, instance)
         else:
             known += 1
             if intent.upsert and _may_change(stored, instance, intent.newer_than):
                 _take_over(stored, instance, fields)
-        await session.flush()
+                await session.flush()
         written.append(instance if stored is None else stored)
     return written, known
+
+
+async def _insert(session: AsyncSession, instance: Any) -> None:
+    """Insert an instance and read back what SQLAlchemy does not know of it: a detached one could not ask."""
+    await session.flush()
+    state = inspect(instance)
+    unknown = state.unloaded & {attribute.key for attribute in state.mapper.column_attrs}
+    if unknown:
+        await session.refresh(instance, unknown)
 
 
 async def _stored(session: AsyncSession, instance: Any) -> Any:

@@ -232,6 +232,10 @@ class WriteBuffer:
 
     async def _give_up(self) -> None:
         """Roll a refused flush back; a connection that cannot even do that is not used again."""
+        if not self._open:
+            # The login was refused, or a table of the writer's own is missing: nothing has begun.
+            await self._disconnect()
+            return
         try:
             await self._writer.rollback()
         except DatabaseError:

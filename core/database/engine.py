@@ -53,6 +53,9 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
         raise unreachable(error) from error
     except dialect.loaded_dbapi.Error as error:
         raise translate_driver(error) from error
+    except TypeError as error:
+        # "connect() got an unexpected keyword argument 'sslmod'"
+        raise ConfigurationError(f"an option in DATABASE_URL is not known to its driver: {error}") from error
 
 
 def _postgresql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:

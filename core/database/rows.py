@@ -45,13 +45,12 @@ def build(model: type[T], fields: Mapping[str, Any]) -> T:
         raise InvalidValue(f"{model.__name__}: {error}") from error
     given = inspect(instance).dict
     for attribute, default, normalise in _plans(kind):
+        value = given.get(attribute)
         if attribute not in given:
-            if default is None:
-                continue
-            # Not by setattr: SQLAlchemy does not show defaults to validators either.
-            given[attribute] = default()
-        value = given[attribute]
-        if normalise is not None and value is not None and not is_sql(value):
+            if default is not None:
+                # Not by setattr: SQLAlchemy does not show defaults to validators either.
+                given[attribute] = default()
+        elif normalise is not None and value is not None and not is_sql(value):
             given[attribute] = _normalised(model, attribute, normalise, value)
     return instance
 
@@ -95,12 +94,19 @@ def default_maker(column: Any) -> Callable[[], Any] | None:
     default: Any = getattr(column, "default", None)
     if default is None:
         return None
+    normalise = normaliser(column) or _unchanged
     if default.is_scalar:
-        return lambda: default.arg
+        constant = None if default.arg is None else normalise(default.arg)
+        return lambda: constant
     if not default.is_callable or _takes_context(default.arg):
         return None
-    # SQLAlchemy wraps every callable so that it takes its execution context.
-    return lambda: default.arg(None)
+
+    def compute() -> Any:
+        # SQLAlchemy wraps every callable so that it takes its execution context.
+        value = default.arg(None)
+        return value if value is None or is_sql(value) else normalise(value)
+
+    return compute
 
 
 def natural_key(model: type[Any]) -> tuple[str, ...]:
@@ -129,6 +135,10 @@ def _takes_context(function: Callable[..., Any]) -> bool:
     except ValueError:
         # A builtin that does not tell; SQLAlchemy calls those without arguments.
         return False
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _normalised(model: type[Any], attribute: str, normalise: Normaliser, value: Any) -> Any:

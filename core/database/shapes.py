@@ -69,8 +69,11 @@ class Shape:
     """
 
     def __init__(self, model: type[Any], given: Sequence[str], dialect: Dialect) -> None:
-        check_names(model, given)
         mapper: Mapper[Any] = inspect(model)
+        plain = _plainly_constructed(mapper)
+        if plain:
+            # A constructor of the model's own may take other names.
+            check_names(model, given)
         by_attribute = _columns(mapper)
         self.model = model
         self.table: Table = mapper.local_table  # type: ignore[assignment]  # models map tables, nothing else
@@ -95,8 +98,10 @@ class Shape:
             name for name, column in by_attribute.items() if name not in self.attributes and _generated(column)
         ]
         self.generated = tuple(sorted(generated, key=lambda name: by_attribute[name] is not counted))
+        self._reads = _reads(self.generated, by_attribute, dialect)
         self.bulk = (
-            _plainly_constructed(mapper)
+            plain
+            and bool(self.attributes)
             and self.given <= by_attribute.keys()
             and all(isinstance(_implementation(column), _PLAIN_TYPES) for column in self.columns)
             # Several rows' generated values are told apart by their ids.
@@ -168,6 +173,8 @@ class Shape:
         """Build the detached instance of a committed row without running its constructor."""
         values = row.values
         values.update(zip(self.generated, row.generated, strict=True))
+        for name, read in self._reads:
+            values[name] = read(values[name])
         for name in self._absent:
             values[name] = None
         instance = self._manager.new_instance()
@@ -235,6 +242,14 @@ def _generated(column: Column[Any]) -> bool:
 def _binds(columns: Sequence[Column[Any]], dialect: Dialect) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
     processors = ((index, column.type._cached_bind_processor(dialect)) for index, column in enumerate(columns))
     return tuple((index, processor) for index, processor in processors if processor is not None)
+
+
+def _reads(
+    names: Sequence[str], columns: Mapping[str, Column[Any]], dialect: Dialect
+) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """How generated values become what they are in Python: SQLite gives times as text, for example."""
+    processors = ((name, columns[name].type._cached_result_processor(dialect, None)) for name in names)
+    return tuple((name, processor) for name, processor in processors if processor is not None)
 
 
 def _tuple_getter(names: Sequence[str]) -> Callable[[dict[str, Any]], Any]:

@@ -27,6 +27,10 @@ class _InstantComparator(DateTime.Comparator[datetime]):
         """Build ``instant + timedelta`` and ``instant - timedelta``; comparisons go their usual way."""
         if op not in (operators.add, operators.sub):
             return super().operate(op, *other, **kwargs)
+        own = getattr(self.expr, "value", None)
+        if op is operators.add and isinstance(own, timedelta):
+            # "timedelta + Model.attribute" comes as a parameter, to which the column is added.
+            return Shifted(other[0], own, self.type)
         if not isinstance(other[0], timedelta):
             raise TypeError(_NO_DIFFERENCE)
         return Shifted(self.expr, other[0] if op is operators.add else -other[0], self.type)
@@ -73,14 +77,6 @@ class Instant(TypeDecorator[datetime]):
             return None
         instant = to_instant(value)
         return instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
-
-    def process_literal_param(self, value: Any, dialect: Dialect) -> str:
-        """Show the value in SQL printed with its literals."""
-        if value is None:
-            return "NULL"
-        instant = to_instant(value)
-        shown = instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
-        return f"'{shown.isoformat(' ', 'microseconds')}'"
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Convert on the way out; what comes without a zone is UTC."""

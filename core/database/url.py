@@ -28,14 +28,28 @@ def parse_url(text: str) -> URL:
             the message never repeats the URL, which may hold a password.
     """
     try:
-        url = make_url(text)
-    except ArgumentError:
-        raise ConfigurationError(
-            "DATABASE_URL is no database URL; fix: write it as postgresql://user:password@host:5432/name"
-        ) from None
-    backend = url.drivername.partition("+")[0]
-    driver = _DRIVERS.get(backend)
-    if driver is None or ("+" in url.drivername and url.drivername != driver):
+        url = make_url(text.strip())
+    except (ArgumentError, ValueError):
+        raise _malformed() from None
+    if "@" in (url.host or "") or (url.port or 0) > 65_535:
+        raise _malformed()
+    backend, plus, driver = url.drivername.lower().partition("+")
+    wanted = _DRIVERS.get(backend)
+    if wanted is None or (plus and driver != wanted.partition("+")[2]):
         known = ", ".join(sorted(set(_DRIVERS.values())))
         raise ConfigurationError(f"the database driver {url.drivername!r} is not supported; fix: use one of {known}")
-    return url.set(drivername=driver)
+    return _with_asyncpg_options(url.set(drivername=wanted))
+
+
+def _with_asyncpg_options(url: URL) -> URL:
+    """Spell the option of PostgreSQL's own library as asyncpg does; hosted databases hand out such URLs."""
+    if url.get_backend_name() != "postgresql" or "sslmode" not in url.query:
+        return url
+    return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
+
+
+def _malformed() -> ConfigurationError:
+    return ConfigurationError(
+        "DATABASE_URL is no database URL; fix: write it as postgresql://user:password@host:5432/name, "
+        "with special characters of the password percent-encoded (@ is %40)"
+    )

@@ -66,7 +66,7 @@ class Inbound:
         """
         topic = packet.topic
         alias = packet.topic_alias
-        if alias is not None or not topic:
+        if alias is not None:
             topic = self._resolve(alias, topic)
         packet_id = packet.packet_id
         if packet_id is None:
@@ -100,10 +100,8 @@ class Inbound:
         fields = {name: getattr(message, name) for name in message.__struct_fields__}
         return Message(**fields | {"truncated_size": publish.size, "digest": publish.digest})
 
-    def _resolve(self, alias: int | None, topic: str) -> str:
-        if alias is None:
-            raise ProtocolError("the broker sent a PUBLISH without a topic", 0x82)
-        if not 0 < alias <= self._topic_alias_max:
+    def _resolve(self, alias: int, topic: str) -> str:
+        if alias > self._topic_alias_max:
             raise ProtocolError(f"the broker used the topic alias {alias} of {self._topic_alias_max} allowed", 0x94)
         if topic:
             self._aliases[alias] = topic
