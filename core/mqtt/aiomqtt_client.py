@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ __all__ = ["ManualAckClient"]
 
 _BROKEN_INPUT = (OSError, ValueError, IndexError, TypeError, struct.error, MQTTException)
 _PUBLISHED_AT_ONCE = 20
+_HANDSHAKE_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 
 
@@ -31,15 +33,19 @@ class ManualAckClient(aiomqtt.Client):
 
     Args:
         deliver: Called on the event loop with every message.
+        tls: For an encrypted connection.
         options: What ``aiomqtt.Client`` takes.
     """
 
-    def __init__(self, deliver: Callable[[paho.MQTTMessage], None], **options: Any) -> None:
+    def __init__(
+        self, deliver: Callable[[paho.MQTTMessage], None], tls: ssl.SSLContext | None = None, **options: Any
+    ) -> None:
         self._diary = _Diary()
         # A logger of its own, or paho would report to stderr what is reported as an exception too.
         logger = logging.Logger("mqtt", logging.ERROR)
         logger.addHandler(self._diary)
         super().__init__(logger=logger, **options)
+        self._websocket_path = options["websocket_path"]
         self._deliver = deliver
         self._arrived: list[paho.MQTTMessage] = []
         self._answers: dict[int, asyncio.Future[ReasonCode]] = {}
@@ -50,6 +56,8 @@ class ManualAckClient(aiomqtt.Client):
         self._connack: Properties | None = None
         self.session_present = False
         self._client.manual_ack_set(True)
+        self._tls = tls
+        self._client._create_socket = self._create_socket  # type: ignore[method-assign]
 
     # --- life ---
 
@@ -71,6 +79,21 @@ class ManualAckClient(aiomqtt.Client):
             raise aiomqtt.MqttError(str(error)) from error
         finally:
             thread.shutdown(wait=False)
+
+    def _create_socket(self) -> Any:
+        # In place of paho's, which leaves the socket open when a handshake fails. Runs in the thread.
+        sock = socket.create_connection((self._hostname, self._port), _HANDSHAKE_SECONDS)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_hostname=self._hostname, do_handshake_on_connect=False)
+                sock.do_handshake()
+            if self._websocket_path is None:
+                return sock
+            return _WebSocket(sock, self._hostname, self._port, self._tls is not None, self._websocket_path, None)
+        except BaseException:
+            sock.close()
+            raise
 
     @property
     def disconnected(self) -> asyncio.Future[None]:
@@ -225,8 +248,6 @@ class ManualAckClient(aiomqtt.Client):
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         # Called from the thread that connects.
-        if hasattr(sock, "_sendbuffer"):
-            sock.send = _whole(sock.send)
         self._loop.call_soon_threadsafe(self._attach, sock)
 
     def _attach(self, sock: Any) -> None:
@@ -289,16 +310,14 @@ class ManualAckClient(aiomqtt.Client):
             answer.set_result(reason_code)
 
 
-def _whole(send: Callable[[bytes], int]) -> Callable[[bytes], int]:
-    """Mend paho's WebSocket: after a partial write it answers 0, whereupon paho forgets the packet."""
+class _WebSocket(paho._WebsocketWrapper):
+    """paho's WebSocket, mended: after a partial write it answers 0, whereupon paho forgets the packet."""
 
-    def send_whole(packet: bytes) -> int:
-        sent = send(packet)
-        if not sent and packet:
+    def send(self, data: bytes | bytearray) -> int:
+        sent = super().send(data)
+        if not sent and data:
             raise BlockingIOError
         return sent
-
-    return send_whole
 
 
 class _Diary(logging.Handler):

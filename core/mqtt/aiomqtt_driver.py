@@ -228,7 +228,7 @@ def _client_options(options: BrokerOptions, *, clean_start: bool, will: Will | N
         "keepalive": options.keepalive,
         "transport": options.transport,
         "websocket_path": options.websocket_path if options.transport == "websockets" else None,
-        "tls_context": tls_context(options.tls) if options.tls else None,
+        "tls": tls_context(options.tls) if options.tls else None,
         "will": aiomqtt.Will(will.topic, will.payload, will.qos, will.retain) if will else None,
     }
 

@@ -81,7 +81,7 @@ class Mqtt5Driver:
                 await self._open(options, protocol)
                 connack = await protocol.connected
         except BaseException as error:
-            protocol.abort()
+            await protocol.abort()
             raise self._translate(error, options) from error
         asyncio.get_running_loop().call_soon(protocol.start)
         return Mqtt5Connection(protocol, session, connack)
@@ -211,7 +211,7 @@ class Mqtt5Connection:
         """Wait for the end of the connection."""
         error = await asyncio.shield(self._protocol.lost)
         if error is not None:
-            raise _unavailable(error)
+            raise _unavailable(error) if isinstance(error, BrokerError) else error
 
     async def close(self) -> None:
         """Disconnect; returns within seconds even when the broker is frozen."""

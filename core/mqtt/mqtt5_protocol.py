@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import mqtt5
 
-from core.exceptions import BrokerError, BrokerRefused, BrokerUnavailable, ProtocolError
+from core.exceptions import BrokerRefused, BrokerUnavailable, ProtocolError
 from core.message import Message
 from core.mqtt.mqtt5_codec import Decoder, OversizePublish
 from core.mqtt.mqtt5_keepalive import Keepalive, Probe
@@ -67,7 +67,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         #: The broker's CONNACK; fails when there will be none.
         self.connected: asyncio.Future[mqtt5.ConnAckPacket] = self._loop.create_future()
         #: Why the connection ended; ``None`` when we ended it.
-        self.lost: asyncio.Future[BrokerError | None] = self._loop.create_future()
+        self.lost: asyncio.Future[Exception | None] = self._loop.create_future()
         #: Done when the transport is closed.
         self.gone: asyncio.Future[None] = self._loop.create_future()
 
@@ -160,6 +160,8 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
                     self._control(packet, received_at)
         except ProtocolError as error:
             self._end(error, disconnect_packet(error.code))
+        except Exception as error:  # noqa: BLE001 - whatever the receiver raises goes to who waits for the end
+            self._end(error)
         self.flush()
 
     def _control(self, packet: mqtt5.Packet | OversizePublish, received_at: float) -> None:
@@ -296,11 +298,14 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         """End the connection; the broker keeps the session."""
         self._end(None, disconnect_packet())
 
-    def abort(self) -> None:
-        """End the connection without a word."""
+    async def abort(self) -> None:
+        """End the connection without a word; returns when the transport is closed."""
         self._end(None)
+        if self._transport is not None:
+            self._transport.abort()
+            await self.gone
 
-    def _end(self, error: BrokerError | None, farewell: bytes = b"") -> None:
+    def _end(self, error: Exception | None, farewell: bytes = b"") -> None:
         if self._ended:
             return
         self._ended = True
@@ -317,7 +322,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         else:
             self._transport.abort()
 
-    def _fail_waiting(self, error: BrokerError) -> None:
+    def _fail_waiting(self, error: Exception) -> None:
         waiting: list[asyncio.Future[Any]] = [self.connected, *self._answers.values(), *self._waiting]
         for future in waiting:
             if not future.done():
@@ -326,7 +331,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
             # Who connects may have gone away; asyncio need not warn then.
             self.connected.exception()
 
-    def _loss(self) -> BrokerError:
+    def _loss(self) -> Exception:
         error = self.lost.result() if self.lost.done() else None
         return error or self._unavailable("was disconnected by this service")
 

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from core import application as application_module
 from core.application import Application, IngestOptions
+from core.backoff import Backoff
 from core.database.database import Database
 from core.exceptions import DatabaseUnavailable, SchemaError
 from core.mqtt.options import BrokerOptions
@@ -46,7 +47,7 @@ def application(database: Database, **ingest: Any) -> Application:
 
 @pytest.fixture(autouse=True)
 def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application_module.Backoff, "next", lambda self: 0.0)
+    monkeypatch.setattr(Backoff, "next", lambda self: 0.0)
 
 
 async def test_start_waits_for_the_database_and_says_so_once() -> None:

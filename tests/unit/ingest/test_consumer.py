@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from core.backoff import Backoff
 from core.context import Context
 from core.exceptions import DatabaseUnavailable
 from core.ingest import consumer as consumer_module
-from core.ingest import dispatcher as dispatcher_module
 from core.ingest.window import Window
 from core.message import Message
 from core.middleware import Handler, Middleware
@@ -436,7 +436,7 @@ def _check_acknowledged(stage: Stage, unacknowledged: dict[int, Message]) -> Non
 
 async def test_held_messages_of_a_long_outage_all_go_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """More messages than slots wait for the database; none is acknowledged before, none is lost."""
-    monkeypatch.setattr(dispatcher_module.Backoff, "next", lambda self: 0.0)
+    monkeypatch.setattr(Backoff, "next", lambda self: 0.0)
     away = True
 
     async def action() -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from core.backoff import Backoff
 from core.context import Client, Context
 from core.exceptions import (
     BrokerUnavailable,
@@ -20,7 +21,6 @@ from core.exceptions import (
     PublishError,
     SchemaError,
 )
-from core.ingest import dispatcher as dispatcher_module
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.outcome import FILTERED, PROCESSED, Disposition, Outcome, Reason
 from core.message import Message
@@ -52,7 +52,7 @@ class Stop(Middleware):
 @pytest.fixture(autouse=True)
 def no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr(dispatcher_module.Backoff, "next", lambda self: 0.0)
+    monkeypatch.setattr(Backoff, "next", lambda self: 0.0)
 
 
 async def dispatch(
