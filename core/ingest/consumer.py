@@ -137,6 +137,7 @@ class Consumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._in_work: set[Slot] = set()
+        self._settled: list[Message] = []
         self._received = 0
         self._ends: Counter[Disposition] = Counter()
         self._left: Counter[bool] = Counter()  # by whether the broker will send it again
@@ -288,11 +289,19 @@ class Consumer:
         self._in_work.discard(slot)
         if not self._in_work:
             self._idle.set()
-        self._acknowledge(self._window.settle(slot))
+        if (ready := self._window.settle(slot)) or self._paused:
+            self._acknowledge(ready)
 
     def _acknowledge(self, messages: Sequence[Message]) -> None:
-        if messages and self._intake is not None:
-            self._intake.acknowledge(messages)
+        """Have messages acknowledged with all others that are settled in this round of the event loop."""
+        if not self._settled:
+            asyncio.get_running_loop().call_soon(self._send_acknowledgements)
+        self._settled += messages
+
+    def _send_acknowledgements(self) -> None:
+        settled, self._settled = self._settled, []
+        if settled and self._intake is not None:
+            self._intake.acknowledge(settled)
         self._resume_if_roomy()
 
     def _pause(self) -> None:
@@ -332,6 +341,7 @@ class Consumer:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CUTTING_TIME)
         self._phase = _Phase.ENDED
+        self._send_acknowledgements()
         for slot in self._in_work:
             self._leave(slot.message)
         self._in_work.clear()
