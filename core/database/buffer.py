@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import structlog
 
-from core import parking
 from core.backoff import Backoff
 from core.database.flush import Atom, Operation, halves, plan
 from core.database.shapes import Shapes
@@ -98,18 +97,12 @@ class WriteBuffer:
         atom = Atom(operations, asyncio.get_running_loop().create_future())
         self._waiting.append(atom)
         self._start()
-        work = parking.current.get()
-        if work is not None:
-            work.park()
         try:
             await atom.future
         except asyncio.CancelledError:
             if not atom.taken:
                 raise
             await _outcome(atom)
-        finally:
-            if work is not None:
-                work.unpark()
 
     def _start(self) -> None:
         if self._task is None:
