@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import gc
 import os
 import secrets
 import shlex
@@ -114,7 +115,15 @@ def _commands(bootstrap: Bootstrap) -> typer.Typer:
 def _run(bootstrap: Bootstrap, *, demo: bool) -> None:
     settings = bootstrap.load_settings()
     application = bootstrap.create_app(settings, bootstrap.load_routes())
+    _tune_collector()
     uvloop.run(_live(bootstrap, application, demo=demo))
+
+
+def _tune_collector() -> None:
+    """Let the garbage collector look rarely: messages leave few cycles, and each look costs a quarter of the speed."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 async def _live(bootstrap: Bootstrap, application: Application, *, demo: bool) -> None:

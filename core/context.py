@@ -10,6 +10,10 @@ __all__ = ["Client", "Context"]
 
 T = TypeVar("T")
 
+_KEYS = ("message", "topic", "params", "client", "payload")
+_PLACES = {"payload": "_payload"}
+_UNDECODED = object()
+
 
 class Client(Protocol):
     """What a handler may do with the broker."""
@@ -35,7 +39,7 @@ class Context(MutableMapping[str, Any]):
     ``client``; middleware may add keys of its own. The payload is decoded when it is first asked for.
     """
 
-    __slots__ = ("_decode", "_values", "bridge", "reached")
+    __slots__ = ("_decode", "_extras", "_payload", "bridge", "client", "message", "params", "reached", "topic")
 
     def __init__(
         self,
@@ -44,37 +48,21 @@ class Context(MutableMapping[str, Any]):
         client: Client | None,
         decode: Callable[[bytes], Any],
     ) -> None:
-        self._values: dict[str, Any] = {
-            "message": message,
-            "topic": message.topic,
-            "params": params,
-            "client": client,
-        }
+        #: The message as it came from the wire.
+        self.message = message
+        #: The topic name.
+        self.topic = message.topic
+        #: The route's parameters by name, converted.
+        self.params = params
+        #: The connection to publish on.
+        self.client: Client = client  # type: ignore[assignment]  # only tests go without
         self._decode = decode
+        self._payload: Any = _UNDECODED
+        self._extras: dict[str, Any] = {}
         #: What ``run`` uses; there while a ``def`` action runs.
         self.bridge: ThreadBridge | None = None
         #: Whether the pipeline got as far as the action.
         self.reached = False
-
-    @property
-    def message(self) -> Message:
-        """The message as it came from the wire."""
-        return self._values["message"]  # type: ignore[no-any-return]
-
-    @property
-    def topic(self) -> str:
-        """The topic name."""
-        return self._values["topic"]  # type: ignore[no-any-return]
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The route's parameters by name, converted."""
-        return self._values["params"]  # type: ignore[no-any-return]
-
-    @property
-    def client(self) -> Client:
-        """The connection to publish on."""
-        return self._values["client"]  # type: ignore[no-any-return]
 
     @property
     def payload(self) -> Any:
@@ -84,7 +72,9 @@ class Context(MutableMapping[str, Any]):
             UndecodablePayload: It is not in the expected format.
             InvalidPayload: It does not fit the declared type.
         """
-        return self["payload"]
+        if self._payload is _UNDECODED:
+            self._payload = self._decode(self.message.payload)
+        return self._payload
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the event loop and wait for it; for ``def`` actions, which run in a thread.
@@ -105,30 +95,29 @@ class Context(MutableMapping[str, Any]):
         return self.bridge.run(coroutine)
 
     def __getitem__(self, key: str) -> Any:
-        try:
-            return self._values[key]
-        except KeyError:
-            if key != "payload":
-                raise
-        payload = self._values["payload"] = self._decode(self.message.payload)
-        return payload
+        return getattr(self, key) if key in _KEYS else self._extras[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._values[key] = value
+        if key in _KEYS:
+            setattr(self, _PLACES.get(key, key), value)
+        else:
+            self._extras[key] = value
 
     def __delitem__(self, key: str) -> None:
-        del self._values[key]
+        if key == "payload":
+            self._payload = _UNDECODED
+        else:
+            del self._extras[key]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._values
-        if "payload" not in self._values:
-            yield "payload"
+        yield from _KEYS
+        yield from self._extras
 
     def __len__(self) -> int:
-        return len(self._values) + ("payload" not in self._values)
+        return len(_KEYS) + len(self._extras)
 
     def __contains__(self, key: object) -> bool:
-        return key == "payload" or key in self._values
+        return key in _KEYS or key in self._extras
 
     # Without these two, comparing contexts would decode and compare their payloads.
     def __eq__(self, other: object) -> bool:

@@ -9,7 +9,9 @@ __all__ = ["now", "to_instant"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A number is read by its size: 1e11 seconds are the year 5138, 1e11 milliseconds are 1973.
-_UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (1e11, 1_000))
+_MILLISECONDS = 1e11
+_UNITS = ((1e17, 1_000_000_000), (1e14, 1_000_000), (_MILLISECONDS, 1_000))
+_YEAR_1 = -62_135_596_800
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
@@ -32,7 +34,10 @@ def to_instant(value: object) -> datetime:
         ValueError: It is no time, or outside the years 1 to 9999.
     """
     if isinstance(value, datetime):
-        return _in_utc(value)
+        return value if value.tzinfo is UTC else _in_utc(value)
+    if isinstance(value, float) and _YEAR_1 <= value < _MILLISECONDS:
+        # What devices send most, and therefore the shortest way.
+        return _EPOCH + timedelta(seconds=value)
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC)
     if isinstance(value, str):

@@ -48,6 +48,7 @@ class Router:
         reply: str | None = None,
         timeout: float | None = None,
         name: str | None = None,
+        batch: int | None = None,
     ) -> None:
         """Declare a route.
 
@@ -63,6 +64,8 @@ class Router:
                 message with an MQTT 5 response topic is answered there.
             timeout: Seconds for the action, instead of HANDLER_TIMEOUT.
             name: A name for tables and logs; unique.
+            batch: Messages at most that the action gets at once, as a list of contexts, instead of
+                one message at a time.
 
         Raises:
             RoutingError: The pattern or an option is illegal; names file, pattern and fix.
@@ -79,6 +82,7 @@ class Router:
             reply=reply,
             timeout=timeout,
             name=name,
+            batch=batch,
         )
 
     def route(self, pattern: str, **options: Any) -> Callable[[F], F]:
@@ -157,6 +161,10 @@ def _problem(route: Route) -> str | None:
         return f"ordered={route.ordered!r} is unknown; fix: True, False or 'strict'"
     if route.order_by is not None and route.ordered is False:
         return f"order_by={route.order_by!r} contradicts ordered=False; fix: leave one of them out"
+    if route.batch is not None and not (isinstance(route.batch, int) and route.batch > 0):
+        return f"batch={route.batch!r} is no number of messages; fix: a whole number above 0"
+    if route.batch is not None and (route.reply is not None or route.order_by is not None):
+        return "a batch route answers nobody and keeps the order of arrival; fix: leave reply= and order_by= out"
     if route.timeout is not None and not (isinstance(route.timeout, (int, float)) and route.timeout > 0):
         return f"timeout={route.timeout!r} is no time; fix: seconds above 0"
     return None

@@ -1,20 +1,22 @@
 """The consumer: takes messages from the subscriber, runs their routes and has them acknowledged."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Hashable, Sequence
+import sys
+from collections import Counter, deque
+from collections.abc import Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
+from core.ingest.batches import BatchQueue
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.lanes import Lanes
 from core.ingest.outcome import COPY, UNROUTABLE, Disposition, Outcome
 from core.ingest.window import Slot, Window
 from core.message import Message
-from core.routing.table import RouteMatch, RouteTable
+from core.routing.table import CompiledRoute, RouteMatch, RouteTable
 
 __all__ = ["Consumer", "ConsumerStatistics", "Intake"]
 
@@ -72,12 +74,27 @@ class _Work:
     outcome: Outcome | None = None
 
 
-class _Job(NamedTuple):
-    """One route to run for one message."""
+class _Job:
+    """One route to run for one message; while it waits for its commit, it is parked and its lane moves on."""
 
-    work: _Work
-    match: RouteMatch
-    lane: Hashable
+    __slots__ = ("_consumer", "in_lane", "lane", "match", "strict", "work")
+
+    def __init__(self, consumer: "Consumer", work: _Work, match: RouteMatch) -> None:
+        route = match.compiled.route
+        self._consumer = consumer
+        self.work = work
+        self.match = match
+        self.lane = _lane(match, work.slot.message.topic)
+        self.strict = route.ordered == "strict"
+        self.in_lane = self.lane is not None
+
+    def park(self) -> None:
+        """Its writes are queued: the next one of the lane may queue its own behind them."""
+        if self.in_lane and not self.strict:
+            self._consumer.leave_lane(self)
+
+
+_Gathered = tuple[_Work, RouteMatch]
 
 
 class _Phase(IntEnum):
@@ -110,6 +127,9 @@ class Consumer:
         self._dispatcher = dispatcher
         self._window = window
         self._lanes: Lanes[_Job] = Lanes()
+        self._batches: dict[CompiledRoute, BatchQueue[_Gathered]] = {}
+        self._following: deque[_Job] = deque()
+        self._starting = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._intake: Intake | None = None
         self._paused = False
@@ -117,6 +137,7 @@ class Consumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._in_work: set[Slot] = set()
+        self._settled: list[Message] = []
         self._received = 0
         self._ends: Counter[Disposition] = Counter()
         self._left: Counter[bool] = Counter()  # by whether the broker will send it again
@@ -185,27 +206,79 @@ class Consumer:
             return
         work = _Work(slot, len(matches))
         for match in matches:
-            job = _Job(work, match, _lane(match, message.topic))
-            if job.lane is None or self._lanes.enter(job.lane, job):
-                self._start(job)
+            if match.compiled.route.batch is not None:
+                self._gather(work, match)
+                continue
+            job = _Job(self, work, match)
+            if not job.in_lane or self._lanes.enter(job.lane, job):
+                self._start(self._run(job))
 
-    def _start(self, job: _Job) -> None:
-        task = asyncio.create_task(self._run(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        # Begins at once where Python can (3.12): most handlers get to their commit without waiting.
+        task = _begin_task(coroutine)
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _run(self, job: _Job) -> None:
-        outcome = await self._dispatcher.dispatch(job.match, job.work.slot.message)
+        outcome = await self._dispatcher.dispatch(job.match, job.work.slot.message, job.park)
         if self._phase is _Phase.ENDED:
             return
-        self._finish(job, outcome)
-        if self._phase is _Phase.CUTTING or job.lane is None:
+        self._finish(job.work, outcome)
+        if job.in_lane:
+            self.leave_lane(job)
+
+    def leave_lane(self, job: _Job) -> None:
+        """Let the next one of a job's lane begin."""
+        job.in_lane = False
+        if self._phase >= _Phase.CUTTING:
             return
         if (following := self._lanes.leave(job.lane)) is not None:
-            self._start(following)
+            self._follow(following)
 
-    def _finish(self, job: _Job, outcome: Outcome) -> None:
-        work = job.work
+    def _follow(self, job: _Job) -> None:
+        """Start the next one of a lane; flat, or a long lane would start itself within itself."""
+        self._following.append(job)
+        if self._starting:
+            return
+        self._starting = True
+        try:
+            while self._following:
+                self._start(self._run(self._following.popleft()))
+        finally:
+            self._starting = False
+
+    def _gather(self, work: _Work, match: RouteMatch) -> None:
+        compiled = match.compiled
+        queue = self._batches.get(compiled)
+        if queue is None:
+            queue = self._batches[compiled] = BatchQueue(compiled.route.batch or 1)
+        if queue.add((work, match)):
+            # Not at once: what else has come in with this message joins it.
+            asyncio.get_running_loop().call_soon(self._start_batch, queue)
+
+    def _start_batch(self, queue: BatchQueue[_Gathered]) -> None:
+        if self._phase < _Phase.CUTTING:
+            self._start(self._run_batch(queue, queue.take()))
+
+    async def _run_batch(self, queue: BatchQueue[_Gathered], gathered: Sequence[_Gathered]) -> None:
+        at_work = True
+
+        def leave() -> None:
+            nonlocal at_work
+            if at_work and queue.leave():
+                asyncio.get_running_loop().call_soon(self._start_batch, queue)
+            at_work = False
+
+        matches = [(match, work.slot.message) for work, match in gathered]
+        outcomes = await self._dispatcher.dispatch_batch(matches, leave)
+        if self._phase is _Phase.ENDED:
+            return
+        for (work, _), outcome in zip(gathered, outcomes, strict=True):
+            self._finish(work, outcome)
+        leave()
+
+    def _finish(self, work: _Work, outcome: Outcome) -> None:
         work.outcome = outcome if work.outcome is None else min(work.outcome, outcome, key=_severity)
         work.pending -= 1
         if work.pending == 0:
@@ -216,11 +289,19 @@ class Consumer:
         self._in_work.discard(slot)
         if not self._in_work:
             self._idle.set()
-        self._acknowledge(self._window.settle(slot))
+        if (ready := self._window.settle(slot)) or self._paused:
+            self._acknowledge(ready)
 
     def _acknowledge(self, messages: Sequence[Message]) -> None:
-        if messages and self._intake is not None:
-            self._intake.acknowledge(messages)
+        """Have messages acknowledged with all others that are settled in this round of the event loop."""
+        if not self._settled:
+            asyncio.get_running_loop().call_soon(self._send_acknowledgements)
+        self._settled += messages
+
+    def _send_acknowledgements(self) -> None:
+        settled, self._settled = self._settled, []
+        if settled and self._intake is not None:
+            self._intake.acknowledge(settled)
         self._resume_if_roomy()
 
     def _pause(self) -> None:
@@ -260,13 +341,20 @@ class Consumer:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CUTTING_TIME)
         self._phase = _Phase.ENDED
+        self._send_acknowledgements()
         for slot in self._in_work:
             self._leave(slot.message)
         self._in_work.clear()
 
 
+def _begin_task(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.get_running_loop().create_task(coroutine)
+
+
 def _lane(match: RouteMatch, topic: str) -> Hashable:
-    route = match.route
+    route = match.compiled.route
     if not route.ordered:
         return None
     # As text, so that routes share a lane whatever type each gives to the parameter.

@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from core.bridge import ThreadBridge
@@ -10,21 +11,22 @@ from core.context import Context
 from core.controller import Controller, ControllerAction
 from core.exceptions import BindingError
 from core.middleware import Handler
-from core.routing import action
+from core.routing import action, batching
 from core.routing.payload import decoder_for
 from core.routing.route import Route
 
 __all__ = ["Binder", "BoundAction"]
 
 Source = Callable[[Context], Any]
+BatchHandler = Callable[[Sequence[Context]], Awaitable[Any]]
 Parameters = dict[str, inspect.Parameter]
 
 _SOURCES: dict[str, Source] = {
     "context": lambda context: context,
-    "payload": lambda context: context["payload"],
-    "topic": lambda context: context["topic"],
-    "message": lambda context: context["message"],
-    "client": lambda context: context["client"],
+    "payload": attrgetter("payload"),
+    "topic": attrgetter("topic"),
+    "message": attrgetter("message"),
+    "client": attrgetter("client"),
 }
 
 
@@ -32,15 +34,18 @@ class BoundAction:
     """An action ready to run.
 
     Attributes:
-        handler: Runs the action for a context; the innermost step of the pipeline.
+        handler: Runs the action for a context; the innermost step of the pipeline. On a batch
+            route it only makes sure that the message can become part of a batch.
         decode: Turns the message's bytes into the payload that the action declares.
+        batch: On a batch route, runs the action for a list of contexts.
     """
 
-    __slots__ = ("decode", "handler")
+    __slots__ = ("batch", "decode", "handler")
 
-    def __init__(self, handler: Handler, decode: Callable[[bytes], Any]) -> None:
+    def __init__(self, handler: Handler, decode: Callable[[bytes], Any], batch: BatchHandler | None = None) -> None:
         self.handler = handler
         self.decode = decode
+        self.batch = batch
 
 
 class Binder:
@@ -60,10 +65,15 @@ class Binder:
         if (problem := action.problem(function)) is not None:
             raise BindingError(f"{route.describe()}: {route.action_name} is no action: {problem}")
         parameters = dict(inspect.signature(function).parameters)
+        if route.batch is not None:
+            handler = batching.handler_for(route, function, parameters)
+            return BoundAction(batching.admit, _decoder(route, None), handler)
         declared = _declared_types(route, function)
         call = _caller(function, *_plan(route, parameters, declared))
         reads_payload = route.payload is not None or not parameters.keys().isdisjoint(("payload", "context"))
         decode = _decoder(route, declared.get("payload"))
+        if inspect.iscoroutinefunction(function):
+            return BoundAction(_direct(call, reads_payload), decode)
         return BoundAction(_endpoint(call, action.runs_on_loop(function), reads_payload), decode)
 
     def _callable(self, route: Route) -> Callable[..., Any]:
@@ -153,7 +163,7 @@ def _unknown(route: Route, name: str) -> BindingError:
 
 
 def _param(name: str) -> Source:
-    return lambda context: context["params"][name]
+    return lambda context: context.params[name]
 
 
 def _constant(value: Any) -> Source:
@@ -175,6 +185,11 @@ def _decoder(route: Route, annotation: Any) -> Callable[[bytes], Any]:
 def _caller(
     function: Callable[..., Any], positional: list[Source], keywords: list[tuple[str, Source]]
 ) -> Callable[[Context], Any]:
+    if not positional and len(keywords) == 1:
+        return _call_with_one(function, *keywords[0])
+    if not positional and len(keywords) == 2:
+        return _call_with_two(function, *keywords)
+
     def call(context: Context) -> Any:
         return function(
             *[source(context) for source in positional],
@@ -184,11 +199,36 @@ def _caller(
     return call
 
 
+# The common cases, without building a list at every message.
+def _call_with_one(function: Callable[..., Any], name: str, source: Source) -> Callable[[Context], Any]:
+    return lambda context: function(**{name: source(context)})
+
+
+def _call_with_two(
+    function: Callable[..., Any], one: tuple[str, Source], other: tuple[str, Source]
+) -> Callable[[Context], Any]:
+    (name, source), (other_name, other_source) = one, other
+    return lambda context: function(**{name: source(context), other_name: other_source(context)})
+
+
+def _direct(call: Callable[[Context], Any], reads_payload: bool) -> Handler:
+    """The endpoint of an ``async def`` action: its own coroutine, with nothing around it."""
+
+    def endpoint(context: Context) -> Any:
+        if reads_payload:
+            # A payload that cannot be used must stop here, before the action has begun.
+            context.payload  # noqa: B018 - reading decodes
+        context.reached = True
+        return call(context)
+
+    return endpoint
+
+
 def _endpoint(call: Callable[[Context], Any], on_loop: bool, reads_payload: bool) -> Handler:
     async def endpoint(context: Context) -> Any:
         if reads_payload:
             # A payload that cannot be used must stop here, before the action has begun.
-            context["payload"]
+            context.payload  # noqa: B018 - reading decodes
         context.reached = True
         result = call(context) if on_loop else await _in_thread(call, context)
         # A plain function may still hand out a coroutine: a lambda, an unmarked decorator.

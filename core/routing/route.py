@@ -39,6 +39,7 @@ class Route:
     reply: str | None = None
     timeout: float | None = None
     name: str | None = None
+    batch: int | None = None
 
     @property
     def action_name(self) -> str:

@@ -17,6 +17,10 @@ from core.trie import FilterTrie
 
 __all__ = ["CompiledRoute", "RouteMatch", "RouteTable"]
 
+# Topics whose matches are remembered: this many, each at most so long.
+_MOST_REMEMBERED = 20_000
+_LONGEST_REMEMBERED = 256
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledRoute:
@@ -76,6 +80,7 @@ class RouteTable:
         binder = Binder()
         self.routes: list[CompiledRoute] = []
         self._trie: FilterTrie[CompiledRoute] = FilterTrie()
+        self._matched: dict[str, list[RouteMatch]] = {}
         self._literal: dict[str, tuple[CompiledRoute, ...]] = {}
         names: dict[str, Route] = {}
         for position, route in enumerate(routes):
@@ -99,8 +104,19 @@ class RouteTable:
     def match(self, topic: str) -> list[RouteMatch]:
         """Find every route that matches a topic name, in the order of declaration.
 
-        The cost depends on the topic's levels, not on the number of routes.
+        The cost depends on the topic's levels, not on the number of routes; topics come back, so the
+        last ones are remembered. The list is shared: do not change it.
         """
+        matches = self._matched.get(topic)
+        if matches is None:
+            matches = self._find(topic)
+            if len(topic) <= _LONGEST_REMEMBERED:
+                if len(self._matched) >= _MOST_REMEMBERED:
+                    self._matched.clear()
+                self._matched[topic] = matches
+        return matches
+
+    def _find(self, topic: str) -> list[RouteMatch]:
         levels = self._trie.split(topic)
         found = self._trie.match(levels)
         found += self._literal.get(topic, ())

@@ -63,9 +63,11 @@ async def broken() -> None:
 
 async def test_processed_message_is_acknowledged() -> None:
     """The ordinary way of a message."""
-    stage = Stage(routes(nothing))
+    gate = asyncio.Event()
+    stage = Stage(routes(gate.wait))
     stage.deliver(1)
     assert {"received": 1, "in_flight": 1} == stage.balance
+    gate.set()
     await until(lambda: stage.intake.acknowledged)
     assert {"received": 1, "processed": 1} == stage.balance
 
@@ -279,6 +281,7 @@ async def test_redelivery_of_finished_work_is_acknowledged_at_once(gate: Gate) -
     await until(lambda: gate.ended)
     assert [] == stage.intake.acknowledged
     stage.deliver(7, payload=b"x", dup=True)
+    await settle_down()
     assert [(7, 2)] == [(m.packet_id, m.generation) for m in stage.intake.acknowledged]
     assert ["x"] == gate.begun
 
@@ -417,6 +420,7 @@ async def _play(stage: Stage, gate: Gate, course: list[tuple[str, Any]]) -> None
         assert stage.balance is not None
     gate.open(*map(str, range(1, next(numbers))))
     await until(lambda: not stage.consumer.statistics().in_flight)
+    await settle_down()
     _check_acknowledged(stage, unacknowledged)
     assert {} == unacknowledged
     assert len(stage.window) == 0

@@ -1,0 +1,59 @@
+"""Binding the actions of batch routes, which take a list of contexts."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from core.bridge import ThreadBridge
+from core.context import Context
+from core.exceptions import BindingError
+from core.routing import action
+from core.routing.route import Route
+
+__all__ = ["admit", "handler_for"]
+
+
+async def admit(context: Context) -> None:
+    """End the pipeline of one message of a batch: its payload can be used, so it may join."""
+    context.payload  # noqa: B018 - reading decodes
+    context.reached = True
+
+
+def handler_for(
+    route: Route, function: Callable[..., Any], parameters: dict[str, inspect.Parameter]
+) -> Callable[[Sequence[Context]], Awaitable[Any]]:
+    """Compile the action of a batch route.
+
+    Args:
+        route: The route.
+        function: Its action, bound to its controller.
+        parameters: Its parameters by name: the list of contexts, and ``client`` if it wants to publish.
+
+    Raises:
+        BindingError: It asks for something else; the message names file, pattern and fix.
+    """
+    takes_client = "client" in parameters
+    needed = [
+        n for n, p in parameters.items() if p.default is p.empty and n != "client" and p.kind is not p.VAR_KEYWORD
+    ]
+    if len(needed) != 1:
+        listed = ", ".join(needed) or "none"
+        raise BindingError(
+            f"{route.describe()}: the batch action {route.action_name} must take one list of contexts (it takes: "
+            f"{listed}); fix: write async def {route.action_name.rpartition('.')[2]}(self, contexts)"
+        )
+
+    def call(contexts: Sequence[Context]) -> Any:
+        return function(contexts, client=contexts[0].client) if takes_client else function(contexts)
+
+    if action.runs_on_loop(function):
+        return call
+
+    async def in_thread(contexts: Sequence[Context]) -> Any:
+        bridge = ThreadBridge(asyncio.get_running_loop())
+        for context in contexts:
+            context.bridge = bridge
+        return await bridge.call(lambda: call(contexts))
+
+    return in_thread
