@@ -1,6 +1,7 @@
 """Tables as they are created, and connections as they are given back."""
 
 import asyncio
+import datetime as dt
 import gc
 
 import pytest
@@ -54,6 +55,25 @@ async def test_tables_do_not_depend_on_the_defaults_of_mariadb(fresh_database: F
         "and table_name not like 'mqueduct%'"
     )
     assert [["6"]] == times
+
+
+@pytest.mark.parametrize("fresh_database", ["mariadb"], indirect=True)
+async def test_a_mariadb_url_is_the_same_as_a_mysql_url(fresh_database: FreshDatabase) -> None:
+    """SQLAlchemy takes them for two dialects; tables, times and writes are alike."""
+    database = Database(fresh_database.url.replace("mysql+aiomysql://", "mariadb://"))
+    await create(database)
+    reading = app.models.SensorReading
+    for _ in range(2):
+        await database.create(reading, {"device_id": "d", "value": 1, "timestamp": 1700000000.123456})
+    async with database.session() as session:
+        shifted = await session.scalar(
+            select(reading.timestamp + dt.timedelta(microseconds=1)).where(reading.timestamp >= 1700000000.123456)
+        )
+        created = (await session.execute(text("SHOW CREATE TABLE sensor_readings"))).one()[1]
+    await database.close()
+    assert 1700000000.123457 == shifted.timestamp()
+    assert "ENGINE=InnoDB" in created
+    assert "utf8mb4_nopad_bin" in created
 
 
 async def test_closing_ends_sessions_that_are_open(database_url: str, recwarn: pytest.WarningsRecorder) -> None:
