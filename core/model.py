@@ -253,6 +253,8 @@ class Model(DeclarativeBase):
         target = model or cls
         if target is Model:
             raise TypeError("say which model: Model.create(Device, ...) or Device.create(...)")
+        if "__mapper__" not in getattr(target, "__dict__", ()):
+            raise TypeError(f"{target!r} maps no table")
         return target
 
 

@@ -145,6 +145,9 @@ async def test_model_itself_is_no_target(database: Database) -> None:
     """Model.create() without a model is a programming error with its own message."""
     with pytest.raises(TypeError, match="say which model"):
         await Model.all()
+    for other in (Placed, str, "Pump"):
+        with pytest.raises(TypeError, match="maps no table"):
+            await Model.find(other, 1)  # type: ignore[call-overload]
 
 
 async def test_two_databases_in_memory_are_two(database: Database) -> None:
