@@ -33,7 +33,7 @@ format: .venv-test  ## rewrite the sources in the project's style
 	@$(BIN)/ruff format .
 
 .PHONY: bench
-bench: .venv-test servers  ## run the benchmarks
+bench: .venv-bench servers  ## run the benchmarks
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: servers
@@ -47,11 +47,13 @@ clean:  ## remove what make and the tools have built; storage/ stays
 
 # Virtual environment. What a stamp records is the interpreter's version and a checksum of the requirements:
 # file times mean nothing after a checkout.
-.PHONY: .venv-run .venv-test
+.PHONY: .venv-run .venv-test .venv-bench
 .venv-run:
 	@$(call install,requirements.txt)
 .venv-test:
 	@$(call install,tests/requirements.txt)
+.venv-bench: .venv-test
+	@$(call install,benchmarks/requirements.txt)
 
 define install
 	$(find_python); \

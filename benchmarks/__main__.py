@@ -2,20 +2,24 @@
 
 import typer
 
-from benchmarks import ingest, latency, memory, proof, routing, scale
+from benchmarks import ingest, latency, memory, proof, report, routing, scale, suite
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False)
+# Typer's own tracebacks are pages long.
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 cli.command("routing")(routing.main)
 cli.command("ingest")(ingest.main)
 cli.command("latency")(latency.main)
 cli.command("scale")(scale.main)
 cli.command("memory")(memory.main)
 cli.command("proof")(proof.main)
+cli.command("report")(report.main)
 
 
-@cli.callback()
-def benchmarks() -> None:
-    """Measure Mqueduct on this machine; numbers of two machines do not compare."""
+@cli.callback(invoke_without_command=True)
+def benchmarks(context: typer.Context) -> None:
+    """Measure Mqueduct on this machine, everything if no command is named; numbers of two machines do not compare."""
+    if context.invoked_subcommand is None:
+        suite.run_all()
 
 
 if __name__ == "__main__":

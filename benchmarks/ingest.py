@@ -54,10 +54,17 @@ async def compare(
 
 
 def _line(run: Run) -> str:
+    used = {
+        "own": run.cpu,
+        "broker": run.broker_cpu,
+        "database": run.database_cpu,
+        "publisher": run.publisher_cpu,
+        "others": run.foreign_cpu,
+    }
     return (
-        f"  {run.contender:<17}{run.rate:>9,.0f} msg/s  {run.messages:>9,} messages in {run.seconds:7.2f} s"
-        f"  (published in {run.publishing:.2f} s; CPU s: own {run.cpu:.2f}, broker {run.broker_cpu:.2f},"
-        f" database {run.database_cpu:.2f}, publisher {run.publisher_cpu:.2f}, others {run.foreign_cpu:.2f})  lost {run.lost}, twice {run.duplicates}"
+        f"  {run.contender:<17}{run.rate:>9,.0f} msg/s  {run.messages:>9,} messages in {run.seconds:7.2f} s,"
+        f" published in {run.publishing:.2f} s;  lost {run.lost}, twice {run.duplicates};"
+        f"  CPU s: {', '.join(f'{name} {seconds:.2f}' for name, seconds in used.items())}"
     )
 
 

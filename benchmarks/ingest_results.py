@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-__all__ = ["FOLDER", "Machine", "Results", "load", "percentile", "save"]
+__all__ = ["FOLDER", "RESULTS", "Machine", "Results", "load", "percentile", "save"]
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
+RESULTS = FOLDER / "results"
 
 T = TypeVar("T")
 
