@@ -63,8 +63,8 @@ async def _stored(session: AsyncSession, instance: Any) -> Any:
 def _may_change(stored: Any, instance: Any, newer_than: str | None) -> bool:
     if newer_than is None:
         return True
-    before = getattr(stored, newer_than)
-    return before is None or bool(before <= getattr(instance, newer_than))
+    before, after = getattr(stored, newer_than), getattr(instance, newer_than)
+    return before is None or (after is not None and bool(before <= after))
 
 
 def _take_over(stored: Any, instance: Any, fields: Mapping[str, Any]) -> None:

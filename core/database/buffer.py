@@ -2,24 +2,29 @@
 
 import asyncio
 import contextlib
+import contextvars
+import random
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
+from core import parking
 from core.backoff import Backoff
 from core.database.flush import Atom, Operation, halves, plan
+from core.database.locked_out import LockedOut
 from core.database.shapes import Shapes
-from core.database.writers.base import RowLocked, Writer
-from core.exceptions import DatabaseError, DatabaseUnavailable
+from core.database.writers.base import Contention, RowLocked, Writer
+from core.exceptions import DatabaseError, DatabaseUnavailable, SchemaError
 
 __all__ = ["BufferStatistics", "WriteBuffer"]
 
 # Seconds.
-_LOCK_PAUSE = 0.5
-_LOCK_PATIENCE = 30.0
+_CONNECT_TIME = 5.0
+_CLOSING_TIME = 3.0
+_LONGEST_PAUSE = 2.0
 
 logger = structlog.get_logger(__name__)
 
@@ -59,27 +64,33 @@ class WriteBuffer:
     Args:
         writer: The reserved connection.
         shapes: Where merged rows find their shapes.
-        deadline: Seconds after which a flush counts as lost: a server that vanished cannot answer.
+        deadline: Seconds after which a flush counts as lost: a server that vanished cannot answer. ``None``
+            for a database inside the process.
     """
 
-    def __init__(self, writer: Writer, shapes: Shapes, deadline: float) -> None:
+    def __init__(self, writer: Writer, shapes: Shapes, deadline: float | None) -> None:
         self._writer = writer
         self._shapes = shapes
         self._deadline = deadline
         #: Seconds for which an outage is waited out before writes fail with it; in a service, for ever.
         self.patience = 0.0
+        #: Seconds for which the locks of others are waited out: a handler may hold the lock itself.
+        self.lock_patience = 30.0
         self._waiting: deque[Atom] = deque()
         self._taken: Sequence[Atom] = ()
-        self._locked_out: deque[Atom] = deque()
+        self._locked_out = LockedOut(self._start)
         self._task: asyncio.Task[None] | None = None
         self._open = False
+        self._closed = False
+        self._held = False
         self._sequence = 0
         self._flushes = 0
         self._atoms = 0
         self._seconds = 0.0
 
     def __repr__(self) -> str:
-        return f"<WriteBuffer waiting={len(self._waiting)} locked_out={len(self._locked_out)} flushes={self._flushes}>"
+        state = "closed" if self._closed else "held" if self._held else "open"
+        return f"<WriteBuffer {state} waiting={len(self._waiting)} {self._locked_out!r} flushes={self._flushes}>"
 
     def statistics(self) -> BufferStatistics:
         """What the buffer has done since the start."""
@@ -88,177 +99,296 @@ class WriteBuffer:
     async def write(self, operations: list[Operation]) -> None:
         """Have operations committed together, and return after COMMIT.
 
-        A caller that is cancelled takes its writes back, if no flush has begun with them; after
-        that the flush decides, and its result counts in spite of the cancellation.
+        A caller that is cancelled takes its writes back, if no flush is at work with them; otherwise
+        the flush decides, and its result counts in spite of the cancellation.
 
         Raises:
             DatabaseError: The operations are refused; none of them is in the database.
         """
+        if self._closed:
+            raise _closed()
         atom = Atom(operations, asyncio.get_running_loop().create_future())
         self._waiting.append(atom)
-        self._start()
+        if self._task is None:
+            self._start()
+        work = parking.current.get()
+        if work is not None:
+            work.park()
         try:
             await atom.future
         except asyncio.CancelledError:
-            if not atom.taken:
-                raise
             await _outcome(atom)
+        finally:
+            if work is not None:
+                work.unpark()
+        if atom.error is not None:
+            raise atom.error
 
     def _start(self) -> None:
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
-            self._task.add_done_callback(self._ended)
+        if self._task is None and not self._closed:
+            # Not in the context of whoever happens to come first: its variables would show up in our log.
+            task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+            task.add_done_callback(self._ended)
+            self._task = task
 
     async def _run(self) -> None:
-        while self._waiting:
-            atoms = [atom for atom in self._waiting if not atom.future.cancelled()]
+        while self._waiting or self._locked_out.due:
+            if self._locked_out.due:
+                await self._settle(self._locked_out.take(), patient=False)
+            atoms = [atom for atom in self._waiting if not atom.withdrawn]
             self._waiting.clear()
-            for atom in atoms:
-                atom.taken = True
-            if atoms:
-                await self._settle(atoms)
+            await self._settle(atoms)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Let nobody wait for ever if flushing itself breaks, and go on with what has come in since."""
         self._task = None
         error = "it was cancelled" if task.cancelled() else task.exception()
         if error is not None:
+            # In the middle of nowhere; the next one to connect ends what was left.
+            self._open = False
             for atom in self._taken:
-                atom.fail(DatabaseUnavailable(f"the write buffer was stopped: {error!r}"))
+                atom.end(DatabaseUnavailable(f"the write buffer was stopped: {error}"))
         self._taken = ()
         if self._waiting and not task.cancelled():
             self._start()
 
-    async def _settle(self, atoms: Sequence[Atom]) -> None:
+    async def _settle(self, atoms: Sequence[Atom], *, patient: bool = True) -> None:
         """Bring every atom to its end; what is refused is halved until the guilty one stands alone."""
         self._taken = atoms
-        parts = deque([atoms])
+        for atom in atoms:
+            atom.taken = True
+        parts = deque([(atoms, patient)])
         while parts:
-            part = parts.popleft()
+            part, patient = parts.popleft()
+            if not (part := self._locked_out.keep_order(part)):
+                continue
             try:
-                await self._attempt(part)
-            except DatabaseError as error:
-                if len(part) > 1 and not isinstance(error, _Outage):
-                    parts.extendleft(reversed(halves(part)))
-                elif isinstance(error, RowLocked):
-                    self._lock_out(part[0], error)
-                else:
-                    for atom in part:
-                        atom.fail(error.problem if isinstance(error, _Outage) else error)
+                await self._attempt(part, patient)
+            except _Outage as outage:
+                for atom in part:
+                    atom.end(outage.problem())
+            except Exception as error:  # noqa: BLE001 - whatever it is, one of these atoms brought it about
+                patient = patient and not isinstance(error, RowLocked)
+                parts.extendleft((smaller, patient) for smaller in reversed(self._split(part, error)))
         self._taken = ()
 
-    def _lock_out(self, atom: Atom, error: RowLocked) -> None:
-        """Try an atom that meets a foreign lock again later, while the others go on."""
-        now = time.monotonic()
-        if atom.gives_up is None:
-            atom.gives_up = now + max(self.patience, _LOCK_PATIENCE)
-            logger.warning("a write waits for a lock", reason=str(error))
-        if now >= atom.gives_up:
-            atom.fail(error)
-            return
-        self._locked_out.append(atom)
-        if len(self._locked_out) == 1:
-            asyncio.get_running_loop().call_later(_LOCK_PAUSE, self._try_locked_out)
+    def _split(self, part: Sequence[Atom], error: Exception) -> list[Sequence[Atom]]:
+        """Decide what becomes of atoms that were refused together: smaller parts to try, or an end."""
+        if isinstance(error, SchemaError) and self._writer.failing is not None:
+            # The table is wrong and not a row: all that need it are refused, the others are not.
+            table = self._writer.failing.shape.table
+            guilty = [atom for atom in part if any(operation.shape.table is table for operation in atom.operations)]
+            for atom in guilty:
+                atom.end(_another(error))
+            return [[atom for atom in part if not atom.done]]
+        if len(part) > 1:
+            return list(halves(part))
+        if isinstance(error, RowLocked):
+            self._locked_out.add(part[0], error, self.lock_patience)
+        else:
+            part[0].end(error)
+        return []
 
-    def _try_locked_out(self) -> None:
-        """Bring the oldest locked-out atom back; if its lock is gone, the others follow at once."""
-        if self._locked_out:
-            self._waiting.appendleft(self._locked_out.popleft())
-            self._start()
-        if self._locked_out:
-            asyncio.get_running_loop().call_later(_LOCK_PAUSE, self._try_locked_out)
-
-    async def _attempt(self, atoms: Sequence[Atom]) -> None:
+    async def _attempt(self, atoms: Sequence[Atom], patient: bool) -> None:
         """Write atoms in one transaction, waiting outages out; raises what is the atoms' own fault."""
-        backoff = Backoff(first=0.1, limit=2.0)
-        gives_up = time.monotonic() + self.patience
-        uncertain: int | None = None
-        held = False
-        while True:
+        attempt = _Attempt(self.patience, self.lock_patience)
+        # What became of other atoms says nothing of these.
+        self._writer.uncertain, self._writer.failing = False, None
+        while atoms:
+            was_open = self._open
             try:
-                await self._connect()
-                if uncertain is None or not await self._writer.reached(uncertain):
-                    await self._flush(atoms)
-                break
+                await self._write(atoms, attempt, patient)
             except RowLocked:
-                await self._give_up()
+                await self._roll_back()
                 raise
+            except Contention as error:
+                await self._roll_back()
+                attempt.lost_to(error)
+                await asyncio.sleep(attempt.short_pause())
             except DatabaseUnavailable as error:
-                uncertain = self._sequence if self._writer.uncertain else uncertain
+                attempt.note(self._sequence if self._writer.uncertain else None)
                 await self._disconnect()
-                if time.monotonic() >= gives_up:
+                # A connection may have died long ago, unnoticed; that alone is no outage.
+                if not was_open or attempt.reconnected:
+                    attempt.lost(error)
+                    atoms = await self._hold(atoms, attempt, error)
+                attempt.reconnected = True
+            except DatabaseError as error:
+                await self._roll_back()
+                # Not at the rows: no atom is guilty.
+                if self._writer.failing is None and isinstance(error, SchemaError):
                     raise _Outage(error) from error
-                if not held:
-                    logger.warning("writes are held until the database serves again", reason=str(error))
-                held = True
-                await asyncio.sleep(backoff.next())
-            except DatabaseError:
-                await self._give_up()
                 raise
-        if held:
+            except Exception:
+                await self._disconnect()
+                raise
+            else:
+                self._committed(atoms)
+                break
+
+    def _committed(self, atoms: Sequence[Atom]) -> None:
+        if self._held:
+            self._held = False
             logger.info("the database takes writes again")
         self._atoms += len(atoms)
         for atom in atoms:
-            atom.succeed()
+            atom.end()
 
-    async def _flush(self, atoms: Sequence[Atom]) -> None:
+    async def _write(self, atoms: Sequence[Atom], attempt: "_Attempt", patient: bool) -> None:
+        """Connect if need be, find out about a COMMIT that was lost sight of, and flush."""
+        await self._connect()
+        if attempt.uncertain is not None:
+            async with _limit(self._deadline):
+                committed = await self._writer.reached(attempt.uncertain)
+            if committed:
+                self._flushes += 1
+                return
+            attempt.uncertain = None
         began = time.perf_counter()
         self._sequence += 1
         batches = plan(atoms, self._shapes)
-        try:
-            async with asyncio.timeout(self._deadline):
-                await self._writer.flush(self._sequence, batches)
-        except TimeoutError as error:
-            raise DatabaseUnavailable(f"the database did not answer for {self._deadline:g} s") from error
+        async with _limit(self._deadline):
+            await self._writer.flush(self._sequence, batches, patient=patient)
         self._flushes += 1
         self._seconds += time.perf_counter() - began
 
+    async def _hold(self, atoms: Sequence[Atom], attempt: "_Attempt", error: DatabaseError) -> Sequence[Atom]:
+        """Wait before the next attempt; returns the atoms that are still wanted then."""
+        if not self._held:
+            logger.warning("writes are held until the database serves again", reason=str(error))
+        self._held = True
+        if attempt.uncertain is None:
+            for atom in atoms:
+                atom.let_go()
+        await asyncio.sleep(attempt.pause())
+        atoms = [atom for atom in atoms if not atom.withdrawn]
+        for atom in atoms:
+            atom.taken = True
+        return atoms
+
     async def _connect(self) -> None:
         if not self._open:
-            await self._writer.open()
+            async with _limit(_CONNECT_TIME):
+                await self._writer.open()
             self._open = True
 
     async def _disconnect(self) -> None:
         self._open = False
         with contextlib.suppress(DatabaseError):
-            await self._writer.close()
+            async with _limit(_CLOSING_TIME):
+                await self._writer.close()
 
-    async def _give_up(self) -> None:
-        """Roll a refused flush back; a connection that cannot even do that is not used again."""
-        if not self._open:
-            # The login was refused, or a table of the writer's own is missing: nothing has begun.
-            await self._disconnect()
-            return
-        try:
-            await self._writer.rollback()
-        except DatabaseError:
-            await self._disconnect()
+    async def _roll_back(self) -> None:
+        """Give up a refused flush; a connection that cannot even do that is not used again."""
+        if self._open:
+            try:
+                async with _limit(self._deadline):
+                    return await self._writer.rollback()
+            except DatabaseError:
+                pass
+        # Or nothing has begun, for the login was refused, for example.
+        await self._disconnect()
+        return None
 
     async def close(self) -> None:
-        """Stop flushing and give the connection back; what still waits fails."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        for atom in (*self._waiting, *self._locked_out):
-            atom.fail(DatabaseUnavailable("the database was closed"))
+        """Let a flush that is at work end, if it does so soon, and give the connection back; all other writes fail."""
+        self._closed = True
+        for atom in (*self._waiting, *self._locked_out.take()):
+            atom.end(_closed())
         self._waiting.clear()
-        self._locked_out.clear()
+        task = self._task
+        if task is not None:
+            try:
+                if not self._held:
+                    await asyncio.wait([task], timeout=_CLOSING_TIME)
+            finally:
+                task.cancel()
+            await asyncio.wait([task])
         await self._disconnect()
 
 
-class _Outage(DatabaseError):
-    """An outage that lasted longer than the buffer's patience: nobody's fault, so nothing is halved."""
+class _Attempt:
+    """What is remembered from try to try of one flush.
 
-    def __init__(self, problem: DatabaseUnavailable) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
+    Attributes:
+        uncertain: The number of a flush that may have been committed although it failed.
+        reconnected: Whether a dead connection was replaced already.
+    """
+
+    def __init__(self, patience: float, lock_patience: float) -> None:
+        now = time.monotonic()
+        self.uncertain: int | None = None
+        self.reconnected = False
+        self._gives_up = now + patience
+        self._stops_contending = now + lock_patience
+        self._backoff = Backoff(first=0.1, limit=_LONGEST_PAUSE)
+        self.pause = self._backoff.next
+
+    def note(self, uncertain: int | None) -> None:
+        """Remember a flush whose end is not known; that of an earlier one still is not known either."""
+        self.uncertain = uncertain if uncertain is not None else self.uncertain
+
+    def lost(self, error: DatabaseUnavailable) -> None:
+        """Raise when an outage has lasted for too long."""
+        if time.monotonic() >= self._gives_up:
+            raise _Outage(error, self._doubt()) from error
+
+    def lost_to(self, error: Contention) -> None:
+        """Raise when others have been in the way for too long."""
+        if time.monotonic() >= self._stops_contending:
+            raise _Outage(error, self._doubt()) from error
+
+    def _doubt(self) -> str:
+        return "; whether the last write was committed is not known" if self.uncertain is not None else ""
+
+    @staticmethod
+    def short_pause() -> float:
+        """Seconds after which two writers that met will hardly meet again."""
+        return random.uniform(0.001, 0.05)  # noqa: S311 - only spreads them
+
+
+class _Outage(DatabaseError):
+    """Nobody's fault, so nothing is halved: an outage that outlasted the patience, or a schema that is not ours."""
+
+    def __init__(self, problem: DatabaseError, doubt: str = "") -> None:
+        super().__init__(f"{problem}{doubt}")
+        self._problem = problem
+
+    def problem(self) -> DatabaseError:
+        """The error for one of those who wait."""
+        return _another(self._problem, str(self))
+
+
+def _another(error: DatabaseError, text: str | None = None) -> DatabaseError:
+    """An error of its own for each who gets it: raising one object in many tasks would pile up their tracebacks."""
+    another = type(error)(text or str(error))
+    another.__cause__ = error.__cause__
+    return another
+
+
+def _closed() -> DatabaseUnavailable:
+    return DatabaseUnavailable("the database was closed")
+
+
+@contextlib.asynccontextmanager
+async def _limit(seconds: float | None) -> Any:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"the database did not answer for {seconds:g} s") from error
 
 
 async def _outcome(atom: Atom) -> None:
-    """Wait for the end of a flush that has begun, heedless of further cancellation."""
-    atom.ended = atom.ended or asyncio.Event()
+    """Wait for the end of a flush that is at work, heedless of further cancellation.
+
+    Raises:
+        CancelledError: No flush is at work with the writes; they are taken back.
+    """
     while not atom.done:
+        if not atom.taken:
+            raise asyncio.CancelledError
+        atom.abandoned = True
+        atom.future = asyncio.get_running_loop().create_future()
         with contextlib.suppress(asyncio.CancelledError):
-            await atom.ended.wait()
-    if atom.error is not None:
-        raise atom.error
+            await atom.future

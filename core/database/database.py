@@ -103,9 +103,10 @@ class Database:
                 pool_recycle=-1,
                 pool_pre_ping=False,
                 echo=echo,
+                count_changes=self._url.get_backend_name() in {"mysql", "mariadb"},
             ),
-            # The server ends a statement first; this is for a server that vanished.
-            deadline=statement_timeout * 1.5 if statement_timeout else 3600,
+            # The server ends a statement first; this is for a server that vanished, which SQLite cannot.
+            deadline=_flush_deadline(self._url.get_backend_name(), statement_timeout),
             find=self._find_by,
             write_alone=self._write_alone,
             max_clock_skew=max_clock_skew,
@@ -293,6 +294,10 @@ class Database:
         await self.engine.dispose()
         # Whoever is still at work gives his connection back later, to a pool that nobody empties any more.
         event.listen(pool, "checkin", _end_connection)
+
+
+def _flush_deadline(backend: str, statement_timeout: float) -> float | None:
+    return None if backend == "sqlite" or not statement_timeout else statement_timeout * 1.5
 
 
 def _end_connection(_connection: object, record: ConnectionPoolEntry) -> None:

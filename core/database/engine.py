@@ -18,15 +18,19 @@ __all__ = ["build_engine"]
 
 _CONNECT_TIMEOUT = 10
 
+# CLIENT_FOUND_ROWS of the MySQL protocol.
+_FOUND_ROWS = 2
+
 _memory_numbers = itertools.count(1)
 
 
-def build_engine(url: URL, *, statement_timeout: float, **pool: Any) -> AsyncEngine:
+def build_engine(url: URL, *, statement_timeout: float, count_changes: bool = False, **pool: Any) -> AsyncEngine:
     """Build the engine of a database; connects only when it is first used.
 
     Args:
         url: With the async driver filled in.
         statement_timeout: Seconds after which the server ends a statement; 0 for never. SQLite has none.
+        count_changes: Whether MySQL and MariaDB say how many rows were changed, and not how many were met.
         pool: ``pool_size``, ``max_overflow``, ``pool_timeout``, ``pool_recycle``, ``pool_pre_ping``, ``echo``.
 
     Raises:
@@ -43,8 +47,14 @@ def build_engine(url: URL, *, statement_timeout: float, **pool: Any) -> AsyncEng
             "DATABASE_URL or a pool option cannot be used; fix: write postgresql://user:password@host:5432/name, "
             "mysql://user:password@host:3306/name or sqlite:///path"
         ) from error.__cause__
+    if count_changes:
+        event.listen(engine.sync_engine, "do_connect", _count_changes)
     event.listen(engine.sync_engine, "do_connect", _connect)
     return engine
+
+
+def _count_changes(_dialect: Any, _record: object, _arguments: Any, options: Any) -> None:
+    options["client_flag"] = options.get("client_flag", 0) & ~_FOUND_ROWS
 
 
 def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any:

@@ -1,10 +1,11 @@
 """Planning a flush: what many handlers want to write becomes few statements. No I/O."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from sqlalchemy import Table
 
 from core.database.shapes import Row, Shape, Shapes
 
@@ -25,6 +26,11 @@ class Insert:
     rows: list[Row]
     wants_rows: bool = True
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Operations of one kind on one key can become one row."""
+        return ()
+
 
 @dataclass(slots=True, eq=False)
 class Upsert:
@@ -40,6 +46,11 @@ class Upsert:
     rows: list[Row]
     newer_than: str | None = None
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Operations of one kind on one key can become one row."""
+        return (self.newer_than or "",)
+
 
 Operation = Insert | Upsert
 
@@ -49,41 +60,52 @@ class Atom:
 
     Attributes:
         operations: The writes.
-        future: Done after COMMIT, or with the error of these writes.
-        taken: Whether a flush has begun with them; before that they can be withdrawn.
+        future: Done when the writes have ended, one way or the other; cancelled when they were taken back.
+        taken: Whether a flush is at work with them; otherwise they can be taken back.
+        abandoned: Whether the one who waits was cancelled meanwhile, and only waits for the flush to end.
+        done: Whether they have ended.
+        error: Why they were refused, or ``None``.
+        gives_up: Until when a foreign lock is waited out, once one was met; by the monotonic clock.
     """
 
-    __slots__ = ("done", "ended", "error", "future", "gives_up", "operations", "taken")
+    __slots__ = ("abandoned", "done", "error", "future", "gives_up", "operations", "taken")
 
     def __init__(self, operations: list[Operation], future: asyncio.Future[None]) -> None:
         self.operations = operations
         self.future = future
         self.taken = False
+        self.abandoned = False
         self.done = False
-        #: Until when a foreign lock is waited out, once one was met.
-        self.gives_up: float | None = None
         self.error: BaseException | None = None
-        #: Made when somebody who was cancelled must still learn how the flush ends.
-        self.ended: asyncio.Event | None = None
+        self.gives_up: float | None = None
 
-    def succeed(self) -> None:
-        """The writes are committed."""
-        self._end(None)
+    @property
+    def withdrawn(self) -> bool:
+        """Whether nobody wants these writes any more, and no flush is at work with them."""
+        return self.future.cancelled() and not self.taken
 
-    def fail(self, error: BaseException) -> None:
-        """The writes are refused; none of them is in the database."""
-        self._end(error)
-
-    def _end(self, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None = None) -> None:
+        """The writes are committed, or refused with an error."""
+        if self.done:
+            return
         self.done = True
         self.error = error
+        # Never set_exception: if the one who waits is cancelled at this moment, nobody would look at it.
         if not self.future.done():
-            if error is None:
-                self.future.set_result(None)
-            else:
-                self.future.set_exception(error)
-        if self.ended is not None:
-            self.ended.set()
+            self.future.set_result(None)
+
+    def let_go(self) -> None:
+        """No flush is at work with the writes for now; who was cancelled need not wait any longer."""
+        self.taken = False
+        if self.abandoned:
+            self.future.cancel()
+
+    def keys(self) -> Iterator[tuple[Table, Any]]:
+        """The natural keys that are written."""
+        for operation in self.operations:
+            if operation.shape.key:
+                for row in operation.rows:
+                    yield operation.shape.table, operation.shape.key_of(row)
 
 
 @dataclass(slots=True, eq=False)
@@ -103,104 +125,165 @@ class Batch:
     upsert: bool = False
     newer_than: str | None = None
     wants_rows: bool = False
-    _unique: dict[Any, Row] = field(default_factory=dict, repr=False)
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """Where the batch stands among others: the same for every writer, so that they cannot deadlock."""
-        return self.shape.position, self.upsert, self.shape.attributes, self.newer_than or ""
+        """Where the batch stands among others of its table: the same for every writer."""
+        return self.upsert, self.shape.attributes, self.newer_than or ""
 
 
 def plan(atoms: Sequence[Atom], shapes: Shapes) -> list[Batch]:
     """Merge the writes of many atoms into batches.
+
+    The outcome is that of all operations one after the other as they arrived, except that upserts of
+    one key with ``newer_than`` take effect in the order of their times.
 
     Args:
         atoms: What waits, in the order of arrival.
         shapes: Where the shapes of merged upserts are found.
 
     Returns:
-        Batches in the order in which they must be executed. Rows that share a key with another
-        one have its row as their ``twin``.
+        Batches in the order in which they must be executed: tables in one fixed order, in each of them rows
+        in the order of their keys, so that two writers cannot wait for each other. Inserted rows that
+        share a key with an earlier one have that one as their ``twin`` and are in no batch.
     """
-    inserts: dict[int, Batch] = {}
-    upserts: dict[tuple[type[Any], str | None], list[tuple[Shape, Row]]] = {}
+    by_table: dict[Table, list[Operation]] = {}
     for atom in atoms:
         for operation in atom.operations:
-            if isinstance(operation, Insert):
-                _add(inserts, operation)
+            table = operation.shape.table
+            if table in by_table:
+                by_table[table].append(operation)
             else:
-                merged = upserts.setdefault((operation.shape.model, operation.newer_than), [])
-                merged += [(operation.shape, row) for row in operation.rows]
-    for batch in inserts.values():
-        if batch.shape.key:
-            batch.rows = _in_key_order(batch._unique)
-    batches = list(inserts.values())
-    for (_, newer_than), rows in upserts.items():
-        batches += _merge(rows, newer_than, shapes)
-    batches.sort(key=_rank)
+                by_table[table] = [operation]
+    batches: list[Batch] = []
+    for operations in sorted(by_table.values(), key=_position):
+        if not operations[0].shape.key:
+            batches += _keyless(operations)
+        elif all(isinstance(operation, Insert) for operation in operations):
+            batches += _inserts(operations)
+        else:
+            batches += _mixed(operations, shapes)
     return batches
+
+
+def _position(operations: list[Operation]) -> int:
+    return operations[0].shape.position
+
+
+def _keyless(operations: Iterable[Operation]) -> list[Batch]:
+    """Rows that nothing identifies: all are new, and stay in the order in which they came."""
+    batches: dict[Shape, Batch] = {}
+    for operation in operations:
+        batch = batches.setdefault(operation.shape, Batch(operation.shape, []))
+        batch.rows += operation.rows
+        batch.wants_rows |= isinstance(operation, Insert) and operation.wants_rows
+    return sorted(batches.values(), key=_rank)
+
+
+def _inserts(operations: Iterable[Operation]) -> list[Batch]:
+    """Nothing but inserts: of each key the first."""
+    unique: dict[Any, Row] = {}
+    for operation in operations:
+        key_of = operation.shape.key_of
+        for row in operation.rows:
+            first = unique.setdefault(key_of(row), row)
+            row.twin = None if first is row else first
+    batches: dict[Shape, Batch] = {}
+    for row in _in_key_order(unique):
+        batch = batches.get(row.shape)
+        if batch is None:
+            batch = batches[row.shape] = Batch(row.shape, [], wants_rows=True)
+        batch.rows.append(row)
+    return sorted(batches.values(), key=_rank)
 
 
 def _rank(batch: Batch) -> tuple[Any, ...]:
     return batch.rank
 
 
-def _add(batches: dict[int, Batch], operation: Insert) -> None:
-    shape = operation.shape
-    batch = batches.get(id(shape))
-    if batch is None:
-        batch = batches[id(shape)] = Batch(shape, [])
-    batch.wants_rows = batch.wants_rows or operation.wants_rows
-    if not shape.key:
-        batch.rows += operation.rows
-        return
-    unique = batch._unique
-    for row in operation.rows:
-        first = unique.setdefault(shape.key_of(row), row)
-        row.twin = None if first is row else first
+def _in_key_order(by_key: dict[Any, Any]) -> Iterable[Any]:
+    first = next(iter(by_key.values()))
+    row = first if isinstance(first, Row) else first[0][1]
+    if row.shape.refers_to_itself:
+        # A parent must come before its child, as the caller has put them.
+        return by_key.values()
+    return [by_key[key] for key in sorted(by_key)]
 
 
-def _in_key_order(unique: dict[Any, Row]) -> list[Row]:
-    try:
-        keys = sorted(unique)
-    except TypeError:
-        # Keys that hold None cannot be compared; any fixed order will do.
-        keys = sorted(unique, key=repr)
-    return [unique[key] for key in keys]
+def _mixed(operations: Iterable[Operation], shapes: Shapes) -> list[Batch]:
+    """Inserts and upserts of several kinds: what one key needs, step by step.
+
+    The second steps of all keys come after all first steps. They touch only rows that the first steps
+    have locked already, so the order of keys holds among writers.
+    """
+    by_key: dict[Any, list[tuple[Operation, Row]]] = {}
+    for operation in operations:
+        for row in operation.rows:
+            by_key.setdefault(operation.shape.key_of(row), []).append((operation, row))
+    steps: dict[tuple[Any, ...], Batch] = {}
+    for writes in _in_key_order(by_key):
+        for number, (operation, row) in enumerate(_steps(writes, shapes)):
+            place = (number, operation.kind, row.shape)
+            batch = steps.get(place)
+            if batch is None:
+                batch = steps[place] = _batch(operation, row.shape)
+            batch.rows.append(row)
+    return [steps[place] for place in sorted(steps, key=lambda place: (place[0], steps[place].rank))]
 
 
-def _merge(rows: Iterable[tuple[Shape, Row]], newer_than: str | None, shapes: Shapes) -> list[Batch]:
-    """Make one row of all rows of a key: column by column, the newest one that sets it wins."""
-    newest: dict[Any, dict[str, Any]] = {}
-    model: type[Any] | None = None
-    for shape, row in rows:
-        model = shape.model
-        given = {name: row.values[name] for name in shape.given}
-        key = shape.key_of(row)
-        before = newest.get(key)
-        if before is None or _is_newer(given, before, newer_than):
-            newest[key] = (before or {}) | given
+def _batch(operation: Operation, shape: Shape) -> Batch:
+    if isinstance(operation, Upsert):
+        return Batch(shape, [], upsert=True, newer_than=operation.newer_than)
+    return Batch(shape, [], wants_rows=True)
+
+
+def _steps(writes: list[tuple[Operation, Row]], shapes: Shapes) -> Iterator[tuple[Operation, Row]]:
+    """What remains to be done, one after the other, with the row of one key."""
+    start = 0
+    while start < len(writes):
+        operation, first = writes[start]
+        end = start + 1
+        while end < len(writes) and writes[end][0].kind == operation.kind:
+            end += 1
+        rows = [row for _, row in writes[start:end]]
+        if isinstance(operation, Upsert):
+            for row in _merged(rows, operation.newer_than, shapes):
+                yield operation, row
         else:
-            newest[key] = given | before
-    batches: dict[int, Batch] = {}
-    for values in newest.values():
-        assert model is not None
-        shape = shapes.of(model, values)
-        batch = batches.setdefault(id(shape), Batch(shape, [], upsert=True, newer_than=newer_than))
-        row = shape.row(values)
-        batch._unique[shape.key_of(row)] = row
-    for batch in batches.values():
-        batch.rows = _in_key_order(batch._unique)
-    return list(batches.values())
+            for row in rows:
+                row.twin = None if row is first else first
+            yield operation, first
+        start = end
 
 
-def _is_newer(given: dict[str, Any], before: dict[str, Any], newer_than: str | None) -> bool:
-    if newer_than is None:
-        return True
-    mine, other = given.get(newer_than), before.get(newer_than)
-    if other is None:
-        return True
-    return isinstance(mine, datetime | int | float | str) and mine >= other
+def _merged(rows: list[Row], newer_than: str | None, shapes: Shapes) -> list[Row]:
+    """Merge upserts of one key: column by column the newest that sets it wins.
+
+    Rows of different times are merged only where the newer one sets all that the older one sets:
+    otherwise the stored row may be newer than one of them and older than the other, and the database decides.
+    """
+    if len(rows) == 1:
+        return rows
+    if newer_than is not None:
+        # Stable: of equal times the later arrival wins. NULL is older than any time.
+        rows = sorted(rows, key=lambda row: _time(row, newer_than))
+    merged = rows[:1]
+    for row in rows[1:]:
+        before = merged[-1]
+        same_time = newer_than is None or _time(before, newer_than) == _time(row, newer_than)
+        if before.shape.given <= row.shape.given:
+            merged[-1] = row
+        elif same_time:
+            values = {name: one.values[name] for one in (before, row) for name in one.shape.given}
+            merged[-1] = shapes.of(row.shape.model, values).row(values)
+        else:
+            merged.append(row)
+    return merged
+
+
+def _time(row: Row, newer_than: str) -> tuple[Any, ...]:
+    time = row.values[newer_than]
+    return () if time is None else (time,)
 
 
 def halves(atoms: Sequence[Atom]) -> tuple[Sequence[Atom], Sequence[Atom]]:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, Dialect, Table, inspect
+from sqlalchemy import Column, Dialect, Table, UniqueConstraint, inspect
 from sqlalchemy import types as sqltypes
 from sqlalchemy.orm import Mapper
 
 from core.database.rows import check_names, default_maker, natural_key
+from core.database.types import Instant
 from core.database.values import is_sql, normaliser
 from core.exceptions import InvalidValue
 
@@ -29,14 +30,30 @@ _PLAIN_TYPES = (
 )
 
 
+# What types raise on values of another type.
+_UNFIT = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+
+
 class ComputedBySQL(Exception):
     """A row has a value that only the database can compute."""
+
+
+# Types of generated values that can be read without asking the driver for their kind.
+_READABLE_TYPES = (
+    sqltypes.String,
+    sqltypes.Integer,
+    sqltypes.Boolean,
+    sqltypes.DateTime,
+    sqltypes.Date,
+    sqltypes.Uuid,
+)
 
 
 class Row:
     """One row on its way to the database.
 
     Attributes:
+        shape: Its shape.
         values: Normalised values by attribute name, as the instance will show them.
         bound: The same values in the order of the shape's columns, as the driver wants them.
         twin: A row of the same key in the same flush, which is written in place of this one.
@@ -44,9 +61,10 @@ class Row:
         duplicate: Whether a row of the same key was there already.
     """
 
-    __slots__ = ("bound", "duplicate", "generated", "twin", "values")
+    __slots__ = ("bound", "duplicate", "generated", "shape", "twin", "values")
 
-    def __init__(self, values: dict[str, Any], bound: tuple[Any, ...]) -> None:
+    def __init__(self, shape: "Shape", values: dict[str, Any], bound: tuple[Any, ...]) -> None:
+        self.shape = shape
         self.values = values
         self.bound = bound
         self.twin: Row | None = None
@@ -92,30 +110,44 @@ class Shape:
         )
         self._bound: Callable[[dict[str, Any]], Any] = _tuple_getter(self.attributes)
         self._binds = _binds(self.columns, dialect)
-        self._key: Callable[[dict[str, Any]], Any] = _tuple_getter(self.key)
         counted = self.table.autoincrement_column
         generated = [
             name for name, column in by_attribute.items() if name not in self.attributes and _generated(column)
         ]
         self.generated = tuple(sorted(generated, key=lambda name: by_attribute[name] is not counted))
-        self._reads = _reads(self.generated, by_attribute, dialect)
+        others = [column for name, column in by_attribute.items() if name not in self.attributes]
         self.bulk = (
             plain
             and bool(self.attributes)
             and self.given <= by_attribute.keys()
-            and all(isinstance(_implementation(column), _PLAIN_TYPES) for column in self.columns)
+            and all(_plain(column, _PLAIN_TYPES) for column in self.columns)
+            and all(_plain(by_attribute[name], _READABLE_TYPES) for name in generated)
             # Several rows' generated values are told apart by their ids.
             and (not generated or by_attribute[self.generated[0]] is counted)
             and set(self.key) <= set(self.attributes)
-            and not any(
-                column.default is not None for name, column in by_attribute.items() if name not in self.attributes
-            )
+            and not any(column.default is not None or column.computed is not None for column in others)
         )
+        #: The columns that an upsert changes in an existing row: the given ones, and those that follow every change.
+        self.changed = [
+            by_attribute[name]
+            for name in self.attributes
+            if name not in self.key and (name in self.given or by_attribute[name].onupdate is not None)
+        ]
+        followers = [column for name, column in by_attribute.items() if name not in self.given and column.onupdate]
+        #: Whether an existing row can be changed in bulk too: one value must do for both.
+        self.bulk_upsert = self.bulk and all(_same_at_insert_and_update(column) for column in followers)
+        #: Whether a row can collide with another one in something else than its natural key.
+        self.other_unique = _has_other_unique(self.table, {by_attribute[name] for name in self.key}, set(self.columns))
+        #: Whether a row may be the parent of another one in the same statement.
+        self.refers_to_itself = any(reference.references(self.table) for reference in self.table.foreign_keys)
         self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
         self._by_attribute = by_attribute
         #: Parents come before children, and two writers meet tables in the same order.
         self.position = [table.key for table in self.table.metadata.sorted_tables].index(self.table.key)
         self._absent = tuple(n for n, c in by_attribute.items() if n not in self.attributes and n not in generated)
+        positions = [self.attributes.index(name) for name in self.key if name in self.attributes]
+        self._key: Callable[[tuple[Any, ...]], Any] = _tuple_getter(positions)
+        self._reads = _reads(self.generated if self.bulk else (), by_attribute, dialect)
         self._manager = mapper.class_manager
         self._identity_class = mapper.class_
 
@@ -144,9 +176,14 @@ class Shape:
         if self._binds:
             values = list(bound)
             for index, bind in self._binds:
-                values[index] = bind(values[index])
+                try:
+                    values[index] = bind(values[index])
+                except _UNFIT as error:
+                    name = self.attributes[index]
+                    kind = type(fields[name]).__name__
+                    raise InvalidValue(f"{self.model.__name__}.{name}: cannot store this {kind}") from error
             bound = tuple(values)
-        return Row(fields, bound)
+        return Row(self, fields, bound)
 
     def _refusal(self, name: str, value: Any, error: ValueError) -> Exception:
         if is_sql(value):
@@ -154,16 +191,8 @@ class Shape:
         return InvalidValue(f"{self.model.__name__}.{name}: {error}")
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
-        """The natural key of a row, by which copies of it are recognised."""
-        return self._key(row.values)  # type: ignore[no-any-return]
-
-    @property
-    def changed(self) -> list[Column[Any]]:
-        """The columns that an upsert changes in an existing row: the given ones, and those that follow every change."""
-        names = [
-            n for n in self.attributes if n not in self.key and (n in self.given or self._by_attribute[n].onupdate)
-        ]
-        return [self._by_attribute[name] for name in names]
+        """The natural key of a row in the driver's values, which can be compared and sorted."""
+        return self._key(row.bound)  # type: ignore[no-any-return]
 
     def column(self, attribute: str) -> Column[Any]:
         """The column of an attribute."""
@@ -215,9 +244,7 @@ def _no_sql(value: Any) -> Any:
 
 def _columns(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
     return {
-        attribute.key: column
-        for attribute in mapper.column_attrs
-        if isinstance(column := attribute.columns[0], Column) and column.computed is None
+        attribute.key: column for attribute in mapper.column_attrs if isinstance(column := attribute.columns[0], Column)
     }
 
 
@@ -227,12 +254,30 @@ def _plainly_constructed(mapper: Mapper[Any]) -> bool:
     plain = getattr(constructor, "__module__", "").startswith("sqlalchemy.")
     single_table = mapper.local_table is mapper.persist_selectable and mapper.polymorphic_on is None
     events = any(mapper.dispatch.before_insert) or any(mapper.dispatch.after_insert)
-    return plain and single_table and not mapper.validators and not events
+    return plain and single_table and not mapper.validators and not events and mapper.version_id_col is None
 
 
-def _implementation(column: Column[Any]) -> sqltypes.TypeEngine[Any]:
+def _plain(column: Column[Any], kinds: tuple[type[Any], ...]) -> bool:
+    """Whether values of a column travel as parameters without any SQL around them."""
     kind = column.type
-    return kind.impl_instance if isinstance(kind, sqltypes.TypeDecorator) else kind
+    implementation = kind.impl_instance if isinstance(kind, sqltypes.TypeDecorator) else kind
+    return isinstance(implementation, kinds) and not kind._has_bind_expression
+
+
+def _same_at_insert_and_update(column: Column[Any]) -> bool:
+    """Whether a column's Python default is also its value after a change, such as the time of the change."""
+    if column.default is None or column.onupdate is None or default_maker(column) is None:
+        return False
+    default, onupdate = (getattr(each, "arg", each) for each in (column.default, column.onupdate))
+    # SQLAlchemy wraps every callable anew.
+    return bool(getattr(default, "__wrapped__", default) == getattr(onupdate, "__wrapped__", onupdate))
+
+
+def _has_other_unique(table: Table, key: set[Column[Any]], written: set[Column[Any]]) -> bool:
+    unique = [set(each.columns) for each in table.constraints if isinstance(each, UniqueConstraint)]
+    unique += [set(index.columns) for index in table.indexes if index.unique]
+    unique += [set(table.primary_key.columns)] if written & set(table.primary_key.columns) else []
+    return any(columns != key for columns in unique)
 
 
 def _generated(column: Column[Any]) -> bool:
@@ -240,8 +285,15 @@ def _generated(column: Column[Any]) -> bool:
 
 
 def _binds(columns: Sequence[Column[Any]], dialect: Dialect) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
-    processors = ((index, column.type._cached_bind_processor(dialect)) for index, column in enumerate(columns))
+    processors = ((index, _bind(column, dialect)) for index, column in enumerate(columns))
     return tuple((index, processor) for index, processor in processors if processor is not None)
+
+
+def _bind(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    if type(column.type) is Instant and dialect.name == "postgresql":
+        # It is an instant already, and the driver takes it as it is.
+        return None
+    return column.type._cached_bind_processor(dialect)
 
 
 def _reads(
@@ -252,7 +304,7 @@ def _reads(
     return tuple((name, processor) for name, processor in processors if processor is not None)
 
 
-def _tuple_getter(names: Sequence[str]) -> Callable[[dict[str, Any]], Any]:
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda values: tuple([values[name] for name in names])
+def _tuple_getter(places: Sequence[Any]) -> Callable[[Any], Any]:
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple([values[place] for place in places])

@@ -5,17 +5,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database.buffer import WriteBuffer
 from core.database.flush import Insert, Operation, Upsert
 from core.database.rows import natural_key
 from core.database.shapes import ComputedBySQL, Row, Shapes
+from core.database.types import Instant
 from core.database.writers.mysql import MySQLWriter
 from core.database.writers.postgresql import PostgreSQLWriter
 from core.database.writers.sqlite import SQLiteWriter
 from core.exceptions import InvalidValue, UniqueViolation
-from core.instants import now
+from core.instants import now, to_instant
 
 __all__ = ["Intent", "Writes"]
 
@@ -50,7 +52,7 @@ class Writes:
 
     Args:
         engine: Of one connection, which is reserved for the shared flush.
-        deadline: Seconds after which a flush counts as lost.
+        deadline: Seconds after which a flush counts as lost, if ever.
         find: Reads the row of a natural key.
         write_alone: Writes what no bulk statement can carry, in a transaction of its own; returns
             the instances, and how many of them were there already.
@@ -60,7 +62,7 @@ class Writes:
     def __init__(
         self,
         engine: AsyncEngine,
-        deadline: float,
+        deadline: float | None,
         find: Callable[[type[Any], Mapping[str, Any]], Awaitable[Any]],
         write_alone: Callable[[Sequence[Intent]], Awaitable[tuple[list[Any], int]]],
         max_clock_skew: float,
@@ -91,7 +93,7 @@ class Writes:
         first = row.twin or row
         self._count(1, int(first is not row or first.duplicate))
         if not first.duplicate:
-            return shape.instance(first)
+            return first.shape.instance(first)
         found = await self._find(model, {name: first.values[name] for name in shape.key})
         if found is None:
             raise UniqueViolation(f"{model.__name__}: another row has the same unique key, though not the natural one")
@@ -99,6 +101,7 @@ class Writes:
 
     async def commit(self, intents: Sequence[Intent]) -> None:
         """Write several intents together and return after COMMIT."""
+        intents = [self._clamped(intent) for intent in intents]
         try:
             operations = self._operations(intents)
         except ComputedBySQL:
@@ -115,24 +118,26 @@ class Writes:
         """The operations of intents, or ``None`` when one of them cannot be written in bulk."""
         operations: list[Operation] = []
         for intent in intents:
+            last: Operation | None = None
             for fields in intent.rows:
                 shape = self._shapes.of(intent.model, fields)
-                if not shape.bulk:
+                if not (shape.bulk_upsert if intent.upsert else shape.bulk):
                     return None
-                row = shape.row(self._clamped(dict(fields), intent.newer_than))
-                last = operations[-1] if operations else None
-                if last is not None and last.shape is shape and isinstance(last, Upsert) == intent.upsert:
+                row = shape.row(dict(fields))
+                if last is not None and last.shape is shape:
                     last.rows.append(row)
                 else:
-                    operations.append(_operation(intent, shape, row))
+                    last = _operation(intent, shape, row)
+                    operations.append(last)
         return operations
 
-    def _clamped(self, fields: dict[str, Any], newer_than: str | None) -> dict[str, Any]:
-        """Bring a device clock from the far future back, or its row could never be changed again."""
-        if newer_than is not None and isinstance(value := fields.get(newer_than), datetime):
-            latest = now() + self._max_clock_skew
-            fields[newer_than] = min(value, latest) if value.tzinfo else value
-        return fields
+    def _clamped(self, intent: Intent) -> Intent:
+        """Bring device clocks from the far future back, or their rows could never be changed again."""
+        name = intent.newer_than
+        if name is None or not isinstance(getattr(inspect(intent.model).columns.get(name), "type", None), Instant):
+            return intent
+        latest = now() + self._max_clock_skew
+        return intent._replace(rows=[_not_after(latest, name, fields) for fields in intent.rows])
 
     def _count(self, rows: int, duplicates: int) -> None:
         self.rows += rows - duplicates
@@ -142,6 +147,15 @@ class Writes:
         """Stop flushing and give the reserved connection back."""
         await self.buffer.close()
         await self._engine.dispose()
+
+
+def _not_after(latest: datetime, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        instant = to_instant(fields[name])
+    except ValueError:
+        # NULL, or an error that the row itself will tell.
+        return fields
+    return {**fields, name: latest} if instant > latest else fields
 
 
 def _operation(intent: Intent, shape: Any, row: Row) -> Operation:

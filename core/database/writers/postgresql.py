@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database.flush import Batch
 from core.database.shapes import Row
-from core.database.writers.base import translated_driver
+from core.database.writers.base import Contention, RowLocked, encoding, translated_driver
 from core.database.writers.postgresql_sql import PostgreSQLStatements
 
 __all__ = ["PostgreSQLWriter"]
@@ -18,48 +18,69 @@ _CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 # Long enough for a passing lock, short enough that one locked row does not hold up all others.
 _LOCK_TIMEOUT = "300ms"
+# While it is searched for the locked row.
+_SHORT_LOCK_TIMEOUT = "10ms"
+# For an older connection that is still committing.
+_FENCE_TIMEOUT = "5s"
 
 
 class PostgreSQLWriter:
     """Writes flushes over one reserved asyncpg connection.
 
     Args:
-        engine: Whose connections are not pooled.
-        name: Names this writer's high-water row; letters and digits.
+        engine: Whose one connection is reserved for this writer.
+        name: Names this writer's high-water row and its connections; letters and digits.
     """
 
     def __init__(self, engine: AsyncEngine, name: str) -> None:
         self._engine = engine
         self._name = name
-        self._sql = PostgreSQLStatements(engine.dialect)
+        self._sql = PostgreSQLStatements(engine.dialect, name)
         self._connection: AsyncConnection | None = None
         self._driver: asyncpg.Connection[Any] | None = None
-        self._backend = 0
+        self._opened_before = False
         self.uncertain = False
+        self.failing: Batch | None = None
 
     async def open(self) -> None:
         """Connect and end what an older connection of this writer may still be doing."""
+        await self.close()
         with translated_driver(_ERRORS, _CLOSED):
             self._connection = await self._engine.connect()
             raw = await self._connection.get_raw_connection()
             driver = self._driver = cast("asyncpg.Connection[Any]", raw.driver_connection)
-            await driver.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
-            if self._backend:
-                await driver.execute("SELECT pg_terminate_backend($1)", self._backend)
-            self._backend = driver.get_server_pid()
+            await driver.execute(
+                f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET application_name = 'mqueduct writer {self._name}'"
+            )
+            if self._opened_before:
+                # By name: process ids are given to others after a restart of the server.
+                await driver.execute(self._sql.end_others)
+            else:
+                await driver.execute(self._sql.prune)
+            self._opened_before = True
 
-    async def flush(self, sequence: int, batches: Sequence[Batch]) -> None:
+    async def flush(self, sequence: int, batches: Sequence[Batch], *, patient: bool = True) -> None:
         """Write batches and commit."""
         driver = self._driver
         assert driver is not None, "open() comes first"
-        self.uncertain = False
+        self.uncertain, self.failing = False, None
         with translated_driver(_ERRORS, _CLOSED):
-            await driver.execute(f"BEGIN; {self._sql.advance(self._name, sequence)}")
+            await self._begin(driver, sequence, patient)
             for batch in batches:
+                self.failing = batch
                 await self._write(driver, batch)
-            self.uncertain = True
+            self.uncertain, self.failing = True, None
             await driver.execute("COMMIT")
             self.uncertain = False
+
+    async def _begin(self, driver: "asyncpg.Connection[Any]", sequence: int, patient: bool) -> None:
+        hurry = "" if patient else f"SET LOCAL lock_timeout = '{_SHORT_LOCK_TIMEOUT}'; "
+        try:
+            with translated_driver(_ERRORS, _CLOSED):
+                await driver.execute(f"BEGIN; {hurry}{self._sql.advance(sequence)}")
+        except RowLocked as error:
+            # Not a row of any atom.
+            raise Contention(str(error)) from error
 
     async def _write(self, driver: "asyncpg.Connection[Any]", batch: Batch) -> None:
         shape = batch.shape
@@ -68,12 +89,22 @@ class PostgreSQLWriter:
         elif batch.wants_rows or shape.key:
             await self._insert(driver, batch)
         else:
-            await driver.copy_records_to_table(
-                shape.table.name,
-                records=[row.bound for row in batch.rows],
-                columns=[column.name for column in shape.columns],
-                schema_name=shape.table.schema,
-            )
+            await self._copy(driver, batch)
+
+    async def _copy(self, driver: "asyncpg.Connection[Any]", batch: Batch) -> None:
+        table = batch.shape.table
+        columns = [column.name for column in batch.shape.columns]
+        records = [row.bound for row in batch.rows]
+        try:
+            await driver.copy_records_to_table(table.name, records=records, columns=columns, schema_name=table.schema)
+        except _ERRORS:
+            raise
+        except Exception:
+            # COPY does not say which value it could not write, and what remains of the connection is unclear.
+            if driver.is_closed():
+                raise
+            with encoding():
+                raise
 
     async def _insert(self, driver: "asyncpg.Connection[Any]", batch: Batch) -> None:
         rows, shape = batch.rows, batch.shape
@@ -94,10 +125,12 @@ class PostgreSQLWriter:
         shape = batch.shape
         width = len(shape.primary_key)
         new = {tuple(record[-width:]): record for record in returned}
-        positions = [shape.attributes.index(name) for name in shape.key]
-        keys = [[row.bound[position] for row in batch.rows] for position in positions]
         for row in batch.rows:
             row.duplicate = True
+        if not new:
+            return
+        positions = [shape.attributes.index(name) for name in shape.key]
+        keys = [[row.bound[position] for row in batch.rows] for position in positions]
         for record in await driver.fetch(self._sql.lookup(shape), *keys):
             written = new.get(tuple(record[1:]))
             if written is not None:
@@ -113,16 +146,25 @@ class PostgreSQLWriter:
 
     async def reached(self, sequence: int) -> bool:
         """Whether a flush was committed; waits for an older connection that is still committing."""
-        assert self._driver is not None, "open() comes first"
-        with translated_driver(_ERRORS, _CLOSED):
-            found = await self._driver.fetchval(
-                "SELECT sequence FROM mqueduct_writers WHERE writer = $1 FOR UPDATE", self._name
-            )
-        return found is not None and found >= sequence
+        driver = self._driver
+        assert driver is not None, "open() comes first"
+        try:
+            with translated_driver(_ERRORS, _CLOSED):
+                await driver.execute(f"SET lock_timeout = '{_FENCE_TIMEOUT}'")
+                # The first statement waits for a row that is being inserted, the second for one that is being changed.
+                await driver.execute(self._sql.ensure)
+                found = await driver.fetchval(self._sql.fence)
+                await driver.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
+        except RowLocked as error:
+            raise Contention(str(error)) from error
+        return bool(found >= sequence)
 
     async def close(self) -> None:
         """Give the connection back, in whatever state it is."""
-        connection, self._connection, self._driver = self._connection, None, None
+        connection, self._connection, driver, self._driver = self._connection, None, self._driver, None
+        if driver is not None:
+            # At once: a farewell would wait for a server that may be frozen.
+            driver.terminate()
         if connection is not None:
             with translated_driver(_ERRORS, _CLOSED):
                 await connection.invalidate()

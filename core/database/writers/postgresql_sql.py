@@ -7,24 +7,48 @@ from sqlalchemy import Column, Dialect, Table
 from sqlalchemy import types as sqltypes
 
 from core.database.shapes import Shape
+from core.database.writers.base import STALE_DAYS
 
 __all__ = ["PostgreSQLStatements"]
 
 
 class PostgreSQLStatements:
-    """Builds and remembers statements; every column travels as one array parameter."""
+    """Builds and remembers statements; every column travels as one array parameter.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Args:
+        dialect: Knows types and how names are quoted.
+        writer: Names the high-water row; letters and digits.
+    """
+
+    def __init__(self, dialect: Dialect, writer: str) -> None:
         self._dialect = dialect
+        self._writer = writer
+        #: End older connections of this writer.
+        self.end_others = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE application_name = 'mqueduct writer {writer}' AND pid <> pg_backend_pid()"
+        )
+        #: Remove the rows of writers that ended long ago; those that somebody is at work with stay.
+        self.prune = (
+            "DELETE FROM mqueduct_writers WHERE writer IN (SELECT writer FROM mqueduct_writers "
+            f"WHERE moved_at < now() - INTERVAL '{STALE_DAYS} days' FOR UPDATE SKIP LOCKED)"
+        )
+        #: Make sure that there is a high-water row.
+        self.ensure = (
+            "INSERT INTO mqueduct_writers (writer, sequence, moved_at) "
+            f"VALUES ('{writer}', 0, now()) ON CONFLICT (writer) DO NOTHING"
+        )
+        #: Read it when nobody is changing it.
+        self.fence = f"SELECT sequence FROM mqueduct_writers WHERE writer = '{writer}' FOR UPDATE"
         self._quote = dialect.identifier_preparer.quote
         self._inserts: dict[Shape, str] = {}
         self._lookups: dict[Shape, str] = {}
         self._upserts: dict[tuple[Shape, str | None], str] = {}
 
-    def advance(self, writer: str, sequence: int) -> str:
-        """Move a writer's high-water row."""
+    def advance(self, sequence: int) -> str:
+        """Move the high-water row."""
         return (
-            f"INSERT INTO mqueduct_writers (writer, sequence, moved_at) VALUES ('{writer}', {sequence}, now()) "
+            f"INSERT INTO mqueduct_writers (writer, sequence, moved_at) VALUES ('{self._writer}', {sequence}, now()) "
             "ON CONFLICT (writer) DO UPDATE SET sequence = EXCLUDED.sequence, moved_at = EXCLUDED.moved_at"
         )
 

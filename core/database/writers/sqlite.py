@@ -1,7 +1,8 @@
 """The writer for SQLite: executemany over aiosqlite; ids are found by counting."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import aiosqlite
@@ -9,11 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database.flush import Batch
 from core.database.shapes import Row, Shape
-from core.database.writers.base import translated_driver
+from core.database.writers.base import STALE_DAYS, Contention, encoding, translated_driver
+from core.exceptions import DatabaseUnavailable
 
 __all__ = ["SQLiteWriter"]
 
+# Milliseconds for which SQLite itself waits for another writer; in between, we can be cancelled.
+_BUSY_TIMEOUT = 500
+
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
 _SEEN = "SELECT sequence FROM mqueduct_writers WHERE writer = ?"
+_PRUNE = f"DELETE FROM mqueduct_writers WHERE moved_at < datetime('now', '-{STALE_DAYS} days')"
 _ADVANCE = (
     "INSERT INTO mqueduct_writers (writer, sequence, moved_at) VALUES (?, ?, CURRENT_TIMESTAMP) "
     "ON CONFLICT (writer) DO UPDATE SET sequence = excluded.sequence, moved_at = excluded.moved_at"
@@ -35,41 +43,52 @@ class SQLiteWriter:
         self._statements: dict[Any, str] = {}
         self._connection: AsyncConnection | None = None
         self._driver: aiosqlite.Connection | None = None
+        self._pruned = False
         self.uncertain = False
+        self.failing: Batch | None = None
 
     async def open(self) -> None:
         """Connect."""
+        await self.close()
         with translated_driver((sqlite3.Error,), ()):
             self._connection = await self._engine.connect()
             raw = await self._connection.get_raw_connection()
             self._driver = cast("aiosqlite.Connection", raw.driver_connection)
             # BEGIN and COMMIT are ours to say.
             self._driver.isolation_level = None
+            await self._driver.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
 
-    async def flush(self, sequence: int, batches: Sequence[Batch]) -> None:
+    async def flush(self, sequence: int, batches: Sequence[Batch], *, patient: bool = True) -> None:
         """Write batches and commit."""
         driver = self._driver
         assert driver is not None, "open() comes first"
-        self.uncertain = False
-        with translated_driver((sqlite3.Error,), ()):
+        self.uncertain, self.failing = False, None
+        with _translated():
             # IMMEDIATE, so that nobody else counts up ids while this flush does.
             await driver.execute("BEGIN IMMEDIATE")
+            if not self._pruned:
+                await driver.execute(_PRUNE)
+                self._pruned = True
             await driver.execute(_ADVANCE, (self._name, sequence))
             for batch in batches:
+                self.failing = batch
                 await self._write(driver, batch)
-            self.uncertain = True
+            self.uncertain, self.failing = True, None
             await driver.execute("COMMIT")
             self.uncertain = False
 
     async def _write(self, driver: aiosqlite.Connection, batch: Batch) -> None:
         shape, rows = batch.shape, batch.rows
         if batch.upsert:
-            await driver.executemany(self._upsert(shape, batch.newer_than), [row.bound for row in rows])
+            await _execute_many(driver, self._upsert(shape, batch.newer_than), rows)
             return
-        written = await driver.executemany(self._insert(shape), [row.bound for row in rows])
-        if written.rowcount < len(rows):
-            await self._find_new_ones(driver, batch, written.rowcount)
+        # What a row refers to must be there before it, so the rows of one batch go in their order.
+        written = await _execute_many(driver, self._insert(shape), rows)
+        if written < len(rows):
+            await self._find_new_ones(driver, batch, written)
             return
+        for row in rows:
+            row.duplicate = False
         if shape.generated and batch.wants_rows:
             await self._read_generated(driver, shape, rows)
 
@@ -81,26 +100,30 @@ class SQLiteWriter:
         found = list(await driver.execute_fetchall(statement, (len(rows),)))
         for row, record in zip(rows, reversed(found), strict=True):
             row.generated = tuple(record)
-            row.duplicate = False
 
     async def _find_new_ones(self, driver: aiosqlite.Connection, batch: Batch, count: int) -> None:
-        """Tell which rows of a batch were written, when some were there already."""
+        """Tell which rows of a batch were written, when some were there already.
+
+        Of a model without generated values nobody can tell; what counts as stored before is read
+        back, and that is right too.
+        """
         shape = batch.shape
-        names = ", ".join(self._quote(shape.column(n).name) for n in (*shape.generated, *shape.primary_key))
+        for row in batch.rows:
+            row.duplicate = True
+        if not count or not shape.generated:
+            return
+        names = ", ".join(self._quote(shape.column(name).name) for name in shape.generated)
         match = " AND ".join(f"{self._quote(shape.column(name).name)} = ?" for name in shape.key)
         statement = f"SELECT {names} FROM {self._table(shape)} WHERE {match}"
         positions = [shape.attributes.index(name) for name in shape.key]
         found: list[tuple[Row, Any]] = []
         for row in batch.rows:
             record = await (await driver.execute(statement, [row.bound[p] for p in positions])).fetchone()
-            row.duplicate = True
             found += [(row, record)] if record is not None else []
-        if not shape.generated:
-            return
         # The new rows are those of the highest ids.
         found.sort(key=lambda pair: pair[1][0])
         for row, record in found[len(found) - count :]:
-            row.generated = tuple(record[: len(shape.generated)])
+            row.generated = tuple(record)
             row.duplicate = False
 
     def _insert(self, shape: Shape) -> str:
@@ -140,21 +163,50 @@ class SQLiteWriter:
     async def rollback(self) -> None:
         """Give up the transaction, if one is open: some errors end it by themselves."""
         assert self._driver is not None, "open() comes first"
-        with translated_driver((sqlite3.Error,), ()):
+        with _translated():
             if self._driver.in_transaction:
                 await self._driver.execute("ROLLBACK")
 
     async def reached(self, sequence: int) -> bool:
-        """Whether a flush was committed."""
-        assert self._driver is not None, "open() comes first"
-        with translated_driver((sqlite3.Error,), ()):
-            found = await (await self._driver.execute(_SEEN, (self._name,))).fetchone()
+        """Whether a flush was committed; waits for an older connection that is still committing."""
+        driver = self._driver
+        assert driver is not None, "open() comes first"
+        with _translated():
+            # A reader would see what was there before; nobody else holds the writer's lock when we have it.
+            await driver.execute("BEGIN IMMEDIATE")
+            found = await (await driver.execute(_SEEN, (self._name,))).fetchone()
+            await driver.execute("ROLLBACK")
         return found is not None and found[0] >= sequence
 
     async def close(self) -> None:
         """Give the connection back, in whatever state it is."""
         connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
-            with translated_driver((sqlite3.Error,), ()):
+            with _translated():
                 await connection.invalidate()
                 await connection.close()
+
+
+async def _execute_many(driver: aiosqlite.Connection, statement: str, rows: Sequence[Row]) -> int:
+    """Write rows; returns how many were inserted or changed."""
+    try:
+        return (await driver.executemany(statement, [row.bound for row in rows])).rowcount
+    except (sqlite3.Error, OSError):
+        raise
+    except Exception:
+        with encoding():
+            raise
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        with translated_driver((sqlite3.Error,), ()):
+            yield
+    except DatabaseUnavailable as error:
+        if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF in _BUSY:
+            raise Contention(
+                f"another connection has been writing to the database for too long ({error}); if it is a session "
+                "of the same handler: commit or close it before writing through Model"
+            ) from error
+        raise
