@@ -17,16 +17,14 @@ class Deadline:
         task: The task to cancel.
         limit: Seconds that the handler may take.
         expired: Whether it was cancelled for taking longer.
-        taken_back: Whether the task has been told that this cancellation is dealt with.
     """
 
-    __slots__ = ("_on_park", "age", "expired", "limit", "parked", "seen", "taken_back", "task")
+    __slots__ = ("_on_park", "age", "expired", "limit", "parked", "seen", "task")
 
     def __init__(self, task: asyncio.Task[object], limit: float, on_park: Callable[[], None] | None) -> None:
         self.task = task
         self.limit = limit
         self.expired = False
-        self.taken_back = False
         self.age = 0.0
         self.seen = False
         self.parked = 0
@@ -75,8 +73,10 @@ class Deadlines:
         return deadline
 
     def end(self, deadline: Deadline) -> None:
-        """Stop the clock of a handler."""
-        self._running.discard(deadline)
+        """Stop the clock of a handler, and take back the cancellation that it caused; once."""
+        self._running.remove(deadline)
+        if deadline.expired:
+            deadline.task.uncancel()
 
     def _schedule(self) -> None:
         if self._timer is not None:

@@ -73,7 +73,7 @@ class Dispatcher:
 
         ended = await self._run(match, message, start, on_park)
         if ended.__class__ is Outcome:
-            return ended  # type: ignore[no-any-return]
+            return ended
         if ended is not None:
             await self._answer(match, context, ended)
         return PROCESSED if context.reached else FILTERED
@@ -146,16 +146,16 @@ class Dispatcher:
             deadline = self._begin(match, on_park)
             try:
                 ended = await start()
+                self._deadlines.end(deadline)
             except BaseException as error:  # noqa: BLE001 - the reason follows
                 # The one place for every error of every handler, sys.exit() and a library's panic included: a
                 # message that ended without an outcome would block its lane and its slot for ever.
+                self._deadlines.end(deadline)
                 ended = self._judge(match, message, deadline, error, together=together)
                 if isinstance(ended, MqueductError):
                     held = held or _Hold(self._outages, ended, message)
                     await held.wait()
                     continue
-            finally:
-                self._deadlines.end(deadline)
             if held is not None:
                 held.end()
             return ended
@@ -171,7 +171,7 @@ class Dispatcher:
         self, match: RouteMatch, message: Message, deadline: Deadline, error: BaseException, *, together: bool
     ) -> Any:
         """Decide what an error means: an outcome, or the outage behind it; raises a cancellation."""
-        if _being_cancelled(error, deadline):
+        if _being_cancelled(error, deadline.task):
             raise error
         reason = _reason(error)
         if deadline.expired:
@@ -216,12 +216,8 @@ class _Hold:
         self._outages.release(self._key)
 
 
-def _being_cancelled(error: BaseException, deadline: Deadline) -> bool:
-    """Whether the message is to be given up; takes back the cancellation that its own deadline caused."""
-    task = deadline.task
-    if deadline.expired and not deadline.taken_back:
-        deadline.taken_back = True
-        task.uncancel()
+def _being_cancelled(error: BaseException, task: asyncio.Task[object]) -> bool:
+    """Whether the message is to be given up; a handler may also run into somebody else's cancellation."""
     return isinstance(error, asyncio.CancelledError) and task.cancelling() > 0
 
 

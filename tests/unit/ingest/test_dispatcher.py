@@ -180,6 +180,9 @@ async def test_finished_although_late_counts_as_finished() -> None:
             await asyncio.Event().wait()
 
     assert PROCESSED == await dispatch(action, timeout=0.001)
+    task = asyncio.current_task()
+    assert task is not None
+    assert 0 == task.cancelling(), "the cancellation is dealt with"
 
 
 async def test_cancelled_dispatch_has_no_outcome() -> None:
@@ -251,6 +254,13 @@ async def test_handler_cut_off_while_a_server_is_silent_is_held(module: str, wra
 
     assert PROCESSED == await dispatch(action, timeout=0.001)
     assert 2 == calls
+
+
+async def test_waiting_for_the_end_of_an_outage_is_not_the_handlers_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two attempts the clock of the handler does not run."""
+    monkeypatch.setattr(Backoff, "next", lambda self: 0.05)
+    outage = DatabaseUnavailable("away")
+    assert PROCESSED == await dispatch(failing(outage, outage, None), timeout=0.001)
 
 
 async def test_long_outage_is_one_line_at_its_begin_and_one_at_its_end() -> None:
