@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -348,6 +350,14 @@ async def _result(
     )
 
 
+def _py_spy() -> str:
+    """The path of py-spy, which stands beside the interpreter of a virtual environment."""
+    path = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if path is None:
+        raise RunFailed("py-spy is not installed: pip install -r benchmarks/requirements.txt")
+    return path
+
+
 @contextlib.asynccontextmanager
 async def profiled(program: Program, target: Path | None) -> AsyncIterator[None]:
     """Record a flame graph with py-spy, if a target is given."""
@@ -355,7 +365,7 @@ async def profiled(program: Program, target: Path | None) -> AsyncIterator[None]
         yield
         return
     process = await asyncio.create_subprocess_exec(
-        *("py-spy", "record", "--rate", "250", "--nonblocking", "--output", str(target), "--pid", str(program.pid)),
+        *(_py_spy(), "record", "--rate", "250", "--nonblocking", "--output", str(target), "--pid", str(program.pid)),
         stdout=subprocess.DEVNULL,
     )
     try:
