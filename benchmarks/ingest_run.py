@@ -22,7 +22,7 @@ from benchmarks.load.publisher import Report
 from benchmarks.load.workload import Workload
 from benchmarks.peers.order import Order
 
-__all__ = ["Run", "RunFailed", "Used", "measure", "prepared", "publishing", "wait_for_rows"]
+__all__ = ["Run", "RunFailed", "Telling", "Used", "measure", "prepared", "publishing", "wait_for_rows"]
 
 WARM_UP = 200
 _START_SECONDS = 60.0

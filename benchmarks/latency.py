@@ -17,7 +17,7 @@ import uvloop
 
 from benchmarks.ingest_contenders import CONTENDERS, Contender, Setting
 from benchmarks.ingest_results import percentile, save
-from benchmarks.ingest_run import Run, measure, prepared, publishing, wait_for_rows
+from benchmarks.ingest_run import Run, Telling, measure, prepared, publishing, wait_for_rows
 from benchmarks.ingest_stand import Kind, Stand, open_stand
 from benchmarks.load.proxy import Link, proxy
 from benchmarks.load.wire import CONNECT, PUBACK, PUBLISH, Framer, kind, level, packet_id, publication
@@ -43,6 +43,7 @@ class Latency(msgspec.Struct, kw_only=True):
         worst: The longest.
         bare_p50: One bare commit on the same table, right before and after.
         bare_p99: The same, 99 of 100.
+        foreign_cpu: Part of one core that other programs used meanwhile.
     """
 
     contender: str
@@ -55,6 +56,7 @@ class Latency(msgspec.Struct, kw_only=True):
     worst: float
     bare_p50: float
     bare_p99: float
+    foreign_cpu: float
 
 
 class _Instant(msgspec.Struct):
@@ -122,10 +124,12 @@ async def measure_latency(
                 # No look at the database meanwhile: this process is the proxy, and a pause of its own would count.
                 gc.collect()
                 gc.disable()
+                telling = Telling(stand, bench, program)
                 began = time.time()
                 publisher.go()
-                await publisher.report()
+                report = await publisher.report()
                 gc.enable()
+                used = telling.since()
             await wait_for_rows(bench, BARE_COMMITS + rows + workload.messages, program)
         bare += await bare_commits(bench.url, BARE_COMMITS, FIRST_INSTANT - 6_000_000)
     taken = [latency * 1000 for latency in recorder.latencies(began)]
@@ -141,6 +145,7 @@ async def measure_latency(
         worst=max(taken),
         bare_p50=percentile(bare, 50) * 1000,
         bare_p99=percentile(bare, 99) * 1000,
+        foreign_cpu=max(0.0, used.machine - sum(used[:3]) - report.cpu) / (report.ended - report.began),
     )
 
 
@@ -164,7 +169,8 @@ def _line(latency: Latency) -> str:
         f"  {latency.contender:<17}{latency.rate:>9,.0f} msg/s ({latency.load}):"
         f"  p50 {latency.p50:.2f} ms, p99 {latency.p99:.2f} ms, worst {latency.worst:.2f} ms;"
         f"  one bare commit p50 {latency.bare_p50:.3f} ms, p99 {latency.bare_p99:.3f} ms;"
-        f"  p99 / bare p50 {latency.p99 / latency.bare_p50:.1f}, p99 / bare p99 {latency.p99 / latency.bare_p99:.1f}"
+        f"  p99 / bare p50 {latency.p99 / latency.bare_p50:.1f}, p99 / bare p99 {latency.p99 / latency.bare_p99:.1f};"
+        f"  others' CPU {latency.foreign_cpu:.0%} of a core"
     )
 
 

@@ -140,6 +140,7 @@ LATENCY: Columns = (
     ("p99 ms", lambda la: f"{la.p99:.2f}"),
     ("bare commit p50 ms", lambda la: f"{la.bare_p50:.3f}"),
     ("bare commit p99 ms", lambda la: f"{la.bare_p99:.3f}"),
+    ("others' CPU", lambda la: f"{la.foreign_cpu:.0%}"),
 )
 MEMORY: Columns = (
     ("contender", lambda m: m.contender),
