@@ -22,6 +22,9 @@
         ├── DatabaseUnavailable   infrastructure: not reachable, overloaded, shutting down
         ├── SchemaError           a table or column is missing in the database
         ├── UnknownField          a name that the model does not have
+        ├── NotSupportedError     what this database cannot do, and another could
+        ├── InvalidQuery          a page, filter, order or search that cannot be run as it was asked for
+        │   └── InvalidCursor     a cursor that was changed, or belongs to another list
         └── InvalidValue          a value the column refuses
             └── UniqueViolation   another row already has this key
 """
@@ -36,9 +39,12 @@ __all__ = [
     "DatabaseNotConfigured",
     "DatabaseUnavailable",
     "DuplicateRouteName",
+    "InvalidCursor",
     "InvalidPayload",
+    "InvalidQuery",
     "InvalidValue",
     "MqueductError",
+    "NotSupportedError",
     "PatternError",
     "PayloadError",
     "ProtocolError",
@@ -138,6 +144,18 @@ class SchemaError(DatabaseError):
 
 class UnknownField(DatabaseError):
     """A model was given a field that it does not have."""
+
+
+class NotSupportedError(DatabaseError):
+    """The installed database cannot do this; the message names those that can."""
+
+
+class InvalidQuery(DatabaseError):
+    """A page, filter, order or search cannot be run as it was asked for; the message says what is wrong with it."""
+
+
+class InvalidCursor(InvalidQuery):
+    """A cursor was changed, or was made for another list, another order or with another key."""
 
 
 class InvalidValue(DatabaseError):
