@@ -17,7 +17,7 @@ COLOUR = "#1f6f8b"
 
 
 def throughput(medians: Mapping[Any, Mapping[str, Run]], target: Path) -> None:
-    """Messages per second of each contender on each database; the scale is logarithmic."""
+    """Messages per second of each contender on each database."""
     measured = {kind: runs for kind, runs in medians.items() if runs}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8, 2.2 * len(measured) + 0.4), layout="constrained")
@@ -26,7 +26,6 @@ def throughput(medians: Mapping[Any, Mapping[str, Run]], target: Path) -> None:
             names, rates = list(runs), [run.rate for run in runs.values()]
             bars = axes.barh(names, rates, color=COLOUR)
             axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3)
-            axes.set_xscale("log")
             axes.invert_yaxis()
             axes.set_title(f"{kind}: messages per second until committed", loc="left")
         _save(figure, target)

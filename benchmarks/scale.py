@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import typer
 
-from benchmarks.ingest import chosen
+from benchmarks.ingest import chosen, median_run
 from benchmarks.ingest_contenders import Contender, Setting
 from benchmarks.ingest_results import save
 from benchmarks.ingest_run import Run, RunFailed, measure
@@ -51,7 +51,7 @@ class Point(msgspec.Struct, kw_only=True):
     Attributes:
         axis: What was varied.
         value: The value.
-        run: What was measured; its backlog was empty at the end, or it would not be here.
+        run: The run with the median rate; its backlog was empty at the end, or it would not be here.
     """
 
     axis: str
@@ -82,19 +82,21 @@ def points_of(axis: Axis, messages: int, *, full: bool) -> Iterator[Plan]:
         yield Plan(axis, value, Workload(number, topics, payload, setting.routes), setting)
 
 
-async def measure_point(stand: Stand, contender: Contender, plan: Plan) -> Point | None:
-    """Measure a point; ``None`` if messages were left over."""
+async def measure_point(stand: Stand, contender: Contender, plan: Plan, repeat: int) -> Point | None:
+    """Measure a point some times and take the median; ``None`` if messages were left over."""
+    label = f"  {plan.axis.name:<8}{plan.value:>9,}: "
     try:
-        run = await measure(stand, contender, plan.workload, plan.setting)
+        runs = [await measure(stand, contender, plan.workload, plan.setting) for _ in range(repeat)]
     except RunFailed as failure:
-        print(f"  {plan.axis.name:<8}{plan.value:>9,}: does not count: {failure}", flush=True)
+        print(f"{label}does not count: {failure}", flush=True)
         return None
-    if run.lost or run.duplicates:
-        print(f"  {plan.axis.name:<8}{plan.value:>9,}: lost {run.lost}, twice {run.duplicates}", flush=True)
+    if wrong := sum(run.lost + run.duplicates for run in runs):
+        print(f"{label}does not count: {wrong} lost or twice", flush=True)
         return None
+    run = median_run(runs)
     print(
-        f"  {plan.axis.name:<8}{plan.value:>9,}: {run.rate:>9,.0f} msg/s"
-        f"  ({run.messages:,} messages, peak {run.peak_mib:.0f} MiB, others' CPU {run.foreign_cpu:.2f} s)",
+        f"{label}{run.rate:>9,.0f} msg/s  ({run.messages:,} messages, peak {run.peak_mib:.0f} MiB,"
+        f" others' CPU {run.foreign_cpu / run.seconds:.0%} of a core)",
         flush=True,
     )
     return Point(axis=plan.axis.name, value=plan.value, run=run)
@@ -103,6 +105,7 @@ async def measure_point(stand: Stand, contender: Contender, plan: Plan) -> Point
 def main(
     database: Annotated[Kind, typer.Option(help="Where the rows go.")] = Kind.POSTGRES,
     messages: Annotated[int, typer.Option(min=1_000, max=1_000_000, help="Messages of each point.")] = 40_000,
+    repeat: Annotated[int, typer.Option(min=1, max=25, help="Runs of each point.")] = 3,
     only: Annotated[str, typer.Option(help="One contender.")] = "mqueduct",
     full: Annotated[bool, typer.Option(help="All points instead of a few of each axis.")] = False,
     axes: Annotated[str, typer.Option(help="Axes, with commas.")] = ",".join(axis.name for axis in AXES),
@@ -114,7 +117,7 @@ def main(
     with open_stand(database) as stand:
         bare = asyncio.run(stand.bare_commit_ms())
         measured = [
-            asyncio.run(measure_point(stand, contender, plan))
+            asyncio.run(measure_point(stand, contender, plan, repeat))
             for plan in plans
             for contender in chosen(only, plan.setting)
         ]
