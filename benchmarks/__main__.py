@@ -1,5 +1,8 @@
 """The command line of the benchmarks: one module each, one command each."""
 
+import signal
+import sys
+
 import typer
 
 from benchmarks import driver, ingest, latency, memory, proof, report, routing, scale, suite
@@ -24,4 +27,6 @@ def benchmarks(context: typer.Context) -> None:
 
 
 if __name__ == "__main__":
+    # So that contenders and servers are ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cli(prog_name="python -m benchmarks")
