@@ -6,7 +6,7 @@ from sqlalchemy.dialects.mysql import MEDIUMTEXT
 # Wherever tables are known, they are created by its rules.
 import core.database.ddl  # noqa: F401
 
-__all__ = ["metadata", "subscription_table", "writer_table"]
+__all__ = ["lease_table", "metadata", "subscription_table", "writer_table"]
 
 metadata = MetaData(
     # Named by rule, so that migrations can name them again on every database.
@@ -26,6 +26,15 @@ subscription_table = Table(
     Column("client_id", String(255), primary_key=True),
     # MySQL's TEXT ends at 64 KiB.
     Column("filters", Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+)
+
+#: Which process may use a client id: the holder shows by counting beats that it lives; without one it is free.
+lease_table = Table(
+    "mqueduct_leases",
+    metadata,
+    Column("client_id", String(255), primary_key=True),
+    Column("holder", String(64)),
+    Column("beat", BigInteger, nullable=False),
 )
 
 #: The high-water row of each writer: the number of the last flush that it committed.

@@ -44,6 +44,8 @@ class BrokerOptions:
         tls: Encryption, or ``None`` for none.
         status_topic: Topic for the retained birth message and last will, or ``None``.
         receive_maximum: How many unacknowledged QoS 1 and 2 messages the broker may send.
+        group_name: Names the sessions among which ``shared`` subscriptions are dealt out.
+        shared: Whether to subscribe as one of that group.
     """
 
     host: str
@@ -59,3 +61,5 @@ class BrokerOptions:
     tls: TLSOptions | None = None
     status_topic: str | None = None
     receive_maximum: int = 500
+    group_name: str = "mqueduct"
+    shared: bool = False

@@ -3,10 +3,13 @@
 from core.exceptions import BrokerRefused, BrokerUnavailable
 from core.mqtt.options import BrokerOptions
 
-__all__ = ["REFUSED", "connection_problem", "refusal"]
+__all__ = ["NOT_SHARED", "REFUSED", "connection_problem", "refusal"]
 
 #: Reason codes from here on are refusals.
 REFUSED = 0x80
+
+#: The broker has no shared subscriptions.
+NOT_SHARED = 0x9E
 
 _FIXES = {
     0x84: "it does not speak this MQTT version; fix: set MQTT_PROTOCOL to 3.1.1 (or 5)",

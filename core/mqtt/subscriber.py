@@ -20,7 +20,7 @@ from core.exceptions import (
 from core.message import Message
 from core.mqtt.connection import Connect, Connection, Publication, Subscription
 from core.mqtt.options import BrokerOptions
-from core.mqtt.reasons import REFUSED
+from core.mqtt.reasons import NOT_SHARED, REFUSED
 from core.mqtt.subscriptions import UNCONFIRMED, Cover
 
 __all__ = ["FilterMemory", "Receiver", "Subscriber", "SubscriberStatistics"]
@@ -105,7 +105,8 @@ class Subscriber:
         self._closing = False
         self._reported = ""
         self._ready = asyncio.Event()
-        self.cover = Cover(wanted)
+        self._group = options.group_name if options.shared else None
+        self.cover = Cover(wanted, group=self._group)
 
     def __repr__(self) -> str:
         state = "connected" if self._ready.is_set() else "disconnected"
@@ -215,7 +216,7 @@ class Subscriber:
 
     async def _subscribe(self, connection: Connection) -> None:
         capabilities = connection.capabilities
-        self.cover = Cover(self._wanted, capabilities.max_qos)
+        self.cover = Cover(self._wanted, capabilities.max_qos, self._group)
         client_id = self._options.client_id
         if self._held is None:
             self._held = await self._memory.remembered_filters(client_id)
@@ -225,14 +226,15 @@ class Subscriber:
             resubscribe=capabilities.retain_handling,
             tag=capabilities.subscription_ids,
         )
-        if changes.unsubscribe:
-            logger.info("unsubscribing filters that left the routes", filters=changes.unsubscribe)
-            await connection.unsubscribe(changes.unsubscribe)
         if changes.subscribe:
             # Noted before the broker is told: a crash in between must not leave a filter unknown.
             unconfirmed = {s.filter: UNCONFIRMED for s in changes.subscribe if self._held.get(s.filter) != s.qos}
             await self._remember(self._held | unconfirmed)
             _check(changes.subscribe, await connection.subscribe(changes.subscribe))
+        if changes.unsubscribe:
+            # Afterwards: where one filter takes another's place, no message may fall in between.
+            logger.info("unsubscribing filters that are not wanted any more", filters=changes.unsubscribe)
+            await connection.unsubscribe(changes.unsubscribe)
         await self._remember(self.cover.filters)
 
     async def _remember(self, filters: dict[str, int]) -> None:
@@ -285,6 +287,8 @@ class Subscriber:
 
 
 def _check(subscriptions: Sequence[Subscription], codes: Sequence[int]) -> None:
+    if NOT_SHARED in codes:
+        raise BrokerRefused("the broker has no shared subscriptions; fix: run one worker, or take another broker")
     refused = [s.filter for s, code in zip(subscriptions, codes, strict=True) if code >= REFUSED]
     if refused:
         names = ", ".join(map(repr, sorted(refused)[:_NAMED_FILTERS]))

@@ -34,26 +34,34 @@ class Cover:
     filters overlap only in part, MQTT 5 brokers deliver a copy for each; identifiers tell them apart
     (docs/decisions/0002-telling-copies-apart.md).
 
+    Several sessions may share the subscriptions (MQTT 5 section 4.8.2). The copies of one message then go to
+    different sessions; as each decides by the message alone, exactly one of them is handled all the same.
+
     Args:
         wanted: QoS by topic filter.
         max_qos: The highest QoS to subscribe with.
+        group: The group of sessions to share subscriptions with; ``None`` for plain ones.
     """
 
-    def __init__(self, wanted: Mapping[str, int], max_qos: int = 2) -> None:
-        #: QoS by topic filter of the cover.
-        self.filters = {topic_filter: min(qos, max_qos) for topic_filter, qos in _broadest(wanted).items()}
-        subscriptions = [
-            Subscription(topic_filter, self.filters[topic_filter], _identifier(topic_filter, company))
-            for topic_filter, company in _company(self.filters).items()
-        ]
+    def __init__(self, wanted: Mapping[str, int], max_qos: int = 2, group: str | None = None) -> None:
+        broadest = {topic_filter: min(qos, max_qos) for topic_filter, qos in _broadest(wanted).items()}
+        by_filter = {
+            topic_filter: Subscription(
+                _shared(topic_filter, group), broadest[topic_filter], _identifier(topic_filter, company)
+            )
+            for topic_filter, company in _company(broadest).items()
+        }
+        subscriptions = list(by_filter.values())
+        #: QoS by topic filter of the cover, as the broker is told.
+        self.filters = {subscription.filter: subscription.qos for subscription in subscriptions}
         # The broker works through them in this order, so a filter's copies never begin before the canonical ones.
         self._subscriptions = sorted(subscriptions, key=_precedence)
         #: Whether a broker may deliver several copies of one message.
         self.overlapping = any(subscription.identifier for subscription in subscriptions)
         self._new: frozenset[str] = frozenset()
         self._trie: FilterTrie[Subscription] = FilterTrie()
-        for subscription in subscriptions:
-            self._trie.insert(subscription.filter, subscription)
+        for topic_filter, subscription in by_filter.items():
+            self._trie.insert(topic_filter, subscription)
 
     def __repr__(self) -> str:
         return f"<Cover {self.filters} overlapping={self.overlapping}>"
@@ -98,6 +106,10 @@ class Cover:
 
 def _precedence(subscription: Subscription) -> tuple[int, int]:
     return -subscription.qos, subscription.identifier
+
+
+def _shared(topic_filter: str, group: str | None) -> str:
+    return topic_filter if group is None else f"$share/{group}/{topic_filter}"
 
 
 def _broadest(wanted: Mapping[str, int]) -> dict[str, int]:
