@@ -195,7 +195,6 @@ class WriteBuffer:
         # What became of other atoms says nothing of these.
         self._writer.uncertain, self._writer.failing = False, None
         while atoms:
-            was_open = self._open
             try:
                 await self._write(atoms, attempt, patient)
             except RowLocked:
@@ -207,12 +206,13 @@ class WriteBuffer:
                 await asyncio.sleep(attempt.short_pause())
             except DatabaseUnavailable as error:
                 attempt.note(self._sequence if self._writer.uncertain else None)
+                # That a connection ends, perhaps long ago and unnoticed, is no outage yet.
+                once_more = self._open and not attempt.reconnected
+                attempt.reconnected = True
                 await self._disconnect()
-                # A connection may have died long ago, unnoticed; that alone is no outage.
-                if not was_open or attempt.reconnected:
+                if not once_more:
                     attempt.lost(error)
                     atoms = await self._hold(atoms, attempt, error)
-                attempt.reconnected = True
             except DatabaseError as error:
                 await self._roll_back()
                 # Not at the rows: no atom is guilty.
