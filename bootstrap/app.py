@@ -54,6 +54,8 @@ def create_app(settings: config.Settings, routes: RouteTable) -> Application:
         window_bytes=settings.ingest.window_bytes,
         handler_timeout=settings.ingest.handler_timeout,
         drain_timeout=settings.ingest.drain_timeout,
+        workers=settings.ingest.workers,
+        worker_timeout=settings.ingest.worker_timeout,
     )
     return Application(
         settings.mqtt.broker_options(settings.ingest.window),

@@ -17,6 +17,8 @@ class IngestSettings(Group):
         window_bytes: Bytes of these messages, at most.
         handler_timeout: Seconds that a handler may take.
         drain_timeout: Seconds that a stopping service waits for running handlers.
+        workers: Processes that share the work.
+        worker_timeout: Seconds for which a worker's event loop may stand still before the worker is replaced.
     """
 
     window: int = setting("INGEST_WINDOW", 500, allowed="a number of messages, 1 to 65535", ge=1, le=65_535)
@@ -38,5 +40,13 @@ class IngestSettings(Group):
         25.0,
         allowed="seconds or a duration such as 2m, 0 or more",
         ge=0,
+        allow_inf_nan=False,
+    )
+    workers: int = setting("INGEST_WORKERS", 1, allowed="a number of processes, 1 to 256", ge=1, le=256)
+    worker_timeout: Annotated[float, Seconds] = setting(
+        "WORKER_TIMEOUT",
+        10.0,
+        allowed="seconds or a duration such as 2m, 1 or more",
+        ge=1,
         allow_inf_nan=False,
     )

@@ -62,6 +62,9 @@ class MqttSettings(Group):
         "mqueduct",
         allowed="a name without wildcards; up to 23 letters and digits suit every broker",
     )
+    group_name: Text = setting(
+        "MQTT_GROUP_NAME", "mqueduct", allowed="a name without /, + and #, the same for all workers of a service"
+    )
     protocol: Protocol = setting("MQTT_PROTOCOL", "5", allowed="5 or 3.1.1")
     keepalive: Annotated[int, Seconds] = setting(
         "MQTT_KEEPALIVE", 15, allowed="whole seconds, 5 to 65535", ge=5, le=65_535
@@ -132,6 +135,13 @@ class MqttSettings(Group):
             raise ValueError(f"it is longer than {MAX_TOPIC_BYTES} bytes")
         return value
 
+    @field_validator("group_name")
+    @classmethod
+    def _check_group_name(cls, value: str) -> str:
+        if re.search("[/+#\0]", value):
+            raise ValueError("it contains /, + or #")
+        return value
+
     @field_validator("protocol")
     @classmethod
     def _embedded_protocol(cls, value: Protocol, info: ValidationInfo) -> Protocol:
@@ -183,6 +193,7 @@ class MqttSettings(Group):
             tls=self._tls_options() if self.tls else None,
             status_topic=self.status_topic,
             receive_maximum=window,
+            group_name=self.group_name,
         )
 
     def _tls_options(self) -> TLSOptions:

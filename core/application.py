@@ -11,16 +11,21 @@ from core.backoff import Backoff
 from core.concurrency import first_of
 from core.database.database import Database, DatabaseStatistics
 from core.database.errors import translate
+from core.database.leases import Leases
 from core.exceptions import DatabaseUnavailable
 from core.ingest.consumer import Consumer, ConsumerStatistics
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.window import Window
+from core.lease import Lease
+from core.mqtt.connection import Connect
 from core.mqtt.drivers import driver_for
 from core.mqtt.embedded import EmbeddedBroker
 from core.mqtt.options import BrokerOptions
 from core.mqtt.publisher import Publisher
+from core.mqtt.retirement import Retirement
 from core.mqtt.subscriber import Subscriber, SubscriberStatistics
 from core.routing.table import RouteTable
+from core.workers.slots import client_id_of, left_over
 
 __all__ = ["Application", "ApplicationStatistics", "IngestOptions"]
 
@@ -40,6 +45,8 @@ class IngestOptions:
         handler_timeout: Seconds for an action whose route names none.
         drain_timeout: Seconds for what is in flight to end at shutdown.
         database_patience: Seconds to wait for the database at start-up.
+        workers: Processes that share the work, when the command line says nothing else.
+        worker_timeout: Seconds of silence after which a worker counts as frozen.
     """
 
     window: int = 500
@@ -47,6 +54,8 @@ class IngestOptions:
     handler_timeout: float = 30.0
     drain_timeout: float = 25.0
     database_patience: float = 30.0
+    workers: int = 1
+    worker_timeout: float = 10.0
 
 
 class ApplicationStatistics(NamedTuple):
@@ -85,6 +94,12 @@ class Application:
         self.table = table
         self.embedded = EmbeddedBroker(broker.port) if embedded else None
         self._create_tables = create_tables
+        self._service = broker.client_id
+        self._slot: int | None = None
+        self._workers = 1
+        self._lease: Lease | None = None
+        self._left_over_consumers: list[Consumer] = []
+        self._tasks: list[asyncio.Task[None]] = []
         #: Whether the time to drain was too short for a handler; known after ``stop``.
         self.cut_short = False
         self._subscription: asyncio.Task[None] | None = None
@@ -92,27 +107,62 @@ class Application:
         self._subscriber: Subscriber
         self.publisher: Publisher
 
-    async def start(self) -> None:
-        """Reach the database, start the embedded broker if there is one, and begin to subscribe.
+    def take_slot(self, slot: int, workers: int) -> None:
+        """Become one of several workers, before ``start``: with a session of its own and shared subscriptions.
+
+        Args:
+            slot: Which one, 1 and up; the first one also retires sessions that are not used any more.
+            workers: How many there are.
+        """
+        self._slot, self._workers = slot, workers
+        topic = self.broker.status_topic
+        self.broker = dataclasses.replace(
+            self.broker,
+            client_id=client_id_of(self._service, slot),
+            shared=True,
+            status_topic=f"{topic}/{slot}" if topic else None,
+        )
+
+    async def prepare(self) -> None:
+        """Reach the database and make sure that no other process uses the client id.
+
+        This is all that the supervisor of workers needs; ``start`` begins with it.
 
         Raises:
             DatabaseUnavailable: The database could not be reached in time.
             SchemaError: It refuses the user, the password or the database's name.
-            BrokerUnavailable: The embedded broker could not start.
+            ConfigurationError: Another living process uses the client id.
         """
         await self._reach_database()
         if self._create_tables:
             await self.database.create_tables()
+        # The supervisor's lease stands for its workers, and nobody else knows the embedded broker.
+        if self._slot is None and self.embedded is None:
+            lease = Lease(Leases(self.database.engine), self._service)
+            await lease.acquire()
+            self._lease = lease
+            self._tasks.append(asyncio.create_task(lease.keep()))
+
+    async def start(self) -> None:
+        """Prepare, start the embedded broker if there is one, and begin to subscribe.
+
+        Raises:
+            BrokerUnavailable: The embedded broker could not start.
+            MqueductError: See ``prepare``.
+        """
+        await self.prepare()
         if self.embedded is not None:
             await self._start_embedded(self.embedded)
         connect = driver_for(self.broker)
         self.publisher = Publisher(self.broker, connect)
         dispatcher = Dispatcher(self.publisher, self.ingest.handler_timeout, translate)
-        window = Window(self.ingest.window, self.ingest.window_bytes)
-        self._consumer = Consumer(self.table, dispatcher, window)
+        self._consumer = self._new_consumer(dispatcher)
         self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self.database, self._consumer)
         self._consumer.attach(self._subscriber)
         self._subscription = asyncio.create_task(self._subscriber.run())
+        self._tasks.append(self._subscription)
+        if self._slot in (None, 1) and self.embedded is None:
+            self._tasks.append(asyncio.create_task(self._retire_left_over(connect, dispatcher)))
 
     @property
     def started(self) -> bool:
@@ -156,22 +206,48 @@ class Application:
         Raises:
             BrokerRefused: The broker refuses this service for good.
         """
-        assert self._subscription is not None, "start() comes first"
         await first_of(self._subscriber.ready(), self.serve())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the broker has confirmed every subscription."""
+        return self.started and self._subscriber.statistics().connected
 
     async def serve(self) -> None:
         """Take messages in; ends only by being cancelled.
 
         Raises:
             BrokerRefused: The broker refuses this service for good.
+            ConfigurationError: Another process has taken the client id, while this one did not seem to live.
         """
-        assert self._subscription is not None, "start() comes first"
-        await asyncio.shield(self._subscription)
+        assert self._tasks, "start() comes first"
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    async def _retire_left_over(self, connect: Connect, dispatcher: Dispatcher) -> None:
+        """Handle what waits in sessions of a former number of workers, once this one's messages cannot get lost."""
+        await self._subscriber.ready()
+        remembered = await self.database.remembered_client_ids(self._service)
+        services = await Leases(self.database.engine).client_ids()
+        for client_id in left_over(self._service, self._workers, remembered, services):
+            options = dataclasses.replace(self.broker, client_id=client_id, shared=False, status_topic=None)
+            retirement = Retirement(options, connect, self.database, self.publisher.send, self._subscriber.is_copy)
+            consumer = self._new_consumer(dispatcher)
+            consumer.attach(retirement)
+            retirement.attach(consumer)
+            self._left_over_consumers.append(consumer)
+            await retirement.run()
+
+    def _new_consumer(self, dispatcher: Dispatcher) -> Consumer:
+        return Consumer(self.table, dispatcher, Window(self.ingest.window, self.ingest.window_bytes))
 
     async def stop(self) -> None:
         """Stop reading, drain, disconnect and close; the session stays at the broker."""
         if self._subscription is not None:
-            self.cut_short = await self._consumer.drain(self.ingest.drain_timeout) > 0
+            consumers = [self._consumer, *self._left_over_consumers]
+            cut_off = await asyncio.gather(*[consumer.drain(self.ingest.drain_timeout) for consumer in consumers])
+            self.cut_short = sum(cut_off) > 0
         try:
             # A server that no longer answers must not keep the process from ending.
             async with asyncio.timeout(CLOSING_TIME):
@@ -184,16 +260,25 @@ class Application:
         try:
             if subscription is not None:
                 await self._subscriber.close()
-                subscription.cancel()
-                await asyncio.wait([subscription])
+            tasks, self._tasks = self._tasks, []
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            if subscription is not None:
                 await self.publisher.close()
         finally:
             if self.embedded is not None:
                 await self.embedded.stop()
+            if self._lease is not None:
+                await self._lease.release()
             await self.database.close()
 
     def statistics(self) -> ApplicationStatistics:
         """The counters of every part."""
+        consumers = [self._consumer, *self._left_over_consumers]
         return ApplicationStatistics(
-            self._consumer.statistics(), self.database.statistics(), self._subscriber.statistics()
+            ConsumerStatistics(*map(sum, zip(*[consumer.statistics() for consumer in consumers], strict=True))),
+            self.database.statistics(),
+            self._subscriber.statistics(),
         )

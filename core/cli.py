@@ -1,13 +1,14 @@
 """The command line."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import os
 import secrets
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Protocol
@@ -20,14 +21,20 @@ from core import checks
 from core.application import Application
 from core.concurrency import first_of
 from core.context import Client
-from core.exceptions import MqueductError
+from core.exceptions import ConfigurationError, MqueductError
 from core.mqtt.drivers import driver_for
 from core.mqtt.publisher import Publisher
 from core.routing.table import RouteTable
 from core.signals import stop_on_signals
-from core.status import Gauge, log_status, print_status, summary
+from core.status import Gauge, Observed, log_status, print_status, summary
+from core.supervisor import Supervisor, worker_command
+from core.workers.channel import Channel
+from core.workers.reports import Report
 
 __all__ = ["Bootstrap", "Example", "main"]
+
+# Seconds by which the supervisor's own deadline comes after those of its workers.
+_SUPERVISION = 5.0
 
 logger = structlog.get_logger(__name__)
 
@@ -84,9 +91,19 @@ def _commands(bootstrap: Bootstrap) -> typer.Typer:
             _run(bootstrap, demo=False)
 
     @cli.command()
-    def run(demo: Annotated[bool, typer.Option(help="Simulate a few devices as well.")] = False) -> None:
+    def run(
+        demo: Annotated[bool, typer.Option(help="Simulate a few devices as well.")] = False,
+        workers: Annotated[
+            int | None, typer.Option(min=1, help="Processes that share the work [default: INGEST_WORKERS].")
+        ] = None,
+    ) -> None:
         """Run the service (also without any command); Ctrl-C drains and stops it."""
-        _run(bootstrap, demo=demo)
+        _run(bootstrap, demo=demo, workers=workers)
+
+    @cli.command(hidden=True)
+    def worker(slot: int, workers: int, descriptor: int, demo: bool = False) -> None:
+        """Run one worker; started by ``run --workers``."""
+        _run_worker(bootstrap, slot, workers, descriptor, demo=demo)
 
     @cli.command()
     def routes() -> None:
@@ -112,11 +129,29 @@ def _commands(bootstrap: Bootstrap) -> typer.Typer:
     return cli
 
 
-def _run(bootstrap: Bootstrap, *, demo: bool) -> None:
+def _run(bootstrap: Bootstrap, *, demo: bool, workers: int | None = None) -> None:
     settings = bootstrap.load_settings()
     application = bootstrap.create_app(settings, bootstrap.load_routes())
+    workers = workers or application.ingest.workers
+    if workers > 1:
+        raise typer.Exit(uvloop.run(_supervise(bootstrap, application, workers, demo=demo)))
     _tune_collector()
     uvloop.run(_live(bootstrap, application, demo=demo))
+
+
+def _run_worker(bootstrap: Bootstrap, slot: int, workers: int, descriptor: int, *, demo: bool) -> None:
+    with Channel(descriptor) as channel:
+        try:
+            settings = bootstrap.load_settings()
+            structlog.contextvars.bind_contextvars(worker=slot)
+            application = bootstrap.create_app(settings, bootstrap.load_routes())
+            application.take_slot(slot, workers)
+            _tune_collector()
+            uvloop.run(_live(bootstrap, application, demo=demo, channel=channel))
+        except MqueductError as error:
+            # Not printed here: the supervisor says it, once for all workers.
+            channel.tell(Report(problem=str(error)))
+            raise typer.Exit(1) from error
 
 
 def _tune_collector() -> None:
@@ -126,20 +161,71 @@ def _tune_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-async def _live(bootstrap: Bootstrap, application: Application, *, demo: bool) -> None:
+async def _live(bootstrap: Bootstrap, application: Application, *, demo: bool, channel: Channel | None = None) -> None:
     stop = asyncio.Event()
     with stop_on_signals(stop, application.ingest.drain_timeout):
-        try:
-            await first_of(_asked(stop), application.start())
-            if not stop.is_set():
-                await first_of(_asked(stop), application.serve(), *_company(bootstrap, application, demo=demo))
-        finally:
-            await application.stop()
-            if application.started:
-                print(summary(application), flush=True)
+        async with _heartbeat(channel, application, stop):
+            try:
+                await first_of(_asked(stop), application.start())
+                if not stop.is_set():
+                    company = _company(bootstrap, application, demo=demo, alone=channel is None)
+                    await first_of(_asked(stop), application.serve(), *company)
+            finally:
+                await application.stop()
+                if application.started and channel is None:
+                    print(summary(application), flush=True)
         if application.cut_short:
             # A handler that heeds no cancellation, or a thread that never ends, would keep the interpreter alive.
             os._exit(0)
+
+
+@contextlib.asynccontextmanager
+async def _heartbeat(channel: Channel | None, application: Application, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Report to the supervisor, if there is one, to the very end."""
+    if channel is None:
+        yield
+        return
+
+    def report() -> Report:
+        return Report(application.statistics() if application.started else None, application.is_ready)
+
+    channel.stop_with_supervisor(stop.is_set)
+    beating = asyncio.create_task(channel.beat(report))
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.wait([beating])
+        channel.tell(report())
+
+
+async def _supervise(bootstrap: Bootstrap, application: Application, workers: int, *, demo: bool) -> int:
+    """Run several workers; returns the worst of their exit codes."""
+    if application.embedded is not None:
+        raise ConfigurationError(
+            f"{workers} workers need a real broker: the embedded one has no shared subscriptions; "
+            "fix: set MQTT_BROKER, or run one worker"
+        )
+    supervisor = Supervisor(
+        lambda slot: worker_command(slot, workers, demo=demo and slot == 1),
+        workers,
+        application.database,
+        worker_timeout=application.ingest.worker_timeout,
+        drain_timeout=application.ingest.drain_timeout,
+    )
+    stop = asyncio.Event()
+    with stop_on_signals(stop, application.ingest.drain_timeout + _SUPERVISION, supervisor.abandon):
+        try:
+            await first_of(_asked(stop), application.prepare())
+            if not stop.is_set():
+                company = _display(bootstrap, supervisor, often=demo)
+                await first_of(_asked(stop), supervisor.run(), application.serve(), company)
+        finally:
+            code = await supervisor.stop()
+            await application.stop()
+            if supervisor.started:
+                print(summary(supervisor), flush=True)
+    return code
 
 
 async def _asked(stop: asyncio.Event) -> None:
@@ -147,14 +233,20 @@ async def _asked(stop: asyncio.Event) -> None:
     logger.info("stopping; a second signal ends at once, without waiting for handlers")
 
 
-def _company(bootstrap: Bootstrap, application: Application, *, demo: bool) -> Iterator[Coroutine[Any, Any, None]]:
-    """What runs beside the service."""
+def _company(
+    bootstrap: Bootstrap, application: Application, *, demo: bool, alone: bool
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """What runs beside the service; of several workers the supervisor shows the numbers."""
     if demo:
         yield _demonstrate(bootstrap.EXAMPLE, application)
-    if demo or sys.stdout.isatty():
-        yield print_status(application, bootstrap.GAUGES)
-    else:
-        yield log_status(application)
+    if alone:
+        yield _display(bootstrap, application, often=demo)
+
+
+def _display(bootstrap: Bootstrap, observed: Observed, *, often: bool) -> Coroutine[Any, Any, None]:
+    if often or sys.stdout.isatty():
+        return print_status(observed, bootstrap.GAUGES)
+    return log_status(observed)
 
 
 async def _demonstrate(example: Example, application: Application) -> None:

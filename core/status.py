@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import structlog
 
-from core.application import Application
+from core.application import ApplicationStatistics
+from core.database.database import Database
 
-__all__ = ["Gauge", "log_status", "print_status", "summary"]
+__all__ = ["Gauge", "Observed", "log_status", "print_status", "summary"]
 
 Gauge = Callable[[], Awaitable[int]]
 
@@ -18,11 +20,20 @@ _GAUGE_TIME = 1.0
 logger = structlog.get_logger(__name__)
 
 
-async def print_status(application: Application, gauges: Mapping[str, Gauge], interval: float = 1.0) -> None:
+class Observed(Protocol):
+    """What the numbers are of: an application, or all workers together."""
+
+    database: Database
+
+    def statistics(self) -> ApplicationStatistics:
+        """The counters of every part."""
+
+
+async def print_status(application: Observed, gauges: Mapping[str, Gauge], interval: float = 1.0) -> None:
     """Print a line now and then, until cancelled.
 
     Args:
-        application: A started application.
+        application: A started application, or its workers.
         gauges: Further numbers to show, by name.
         interval: Seconds between two lines.
     """
@@ -34,11 +45,11 @@ async def print_status(application: Application, gauges: Mapping[str, Gauge], in
         print(f"{time.strftime('%H:%M:%S')}  {line}{state}", flush=True)
 
 
-async def log_status(application: Application, interval: float = 60.0) -> None:
+async def log_status(application: Observed, interval: float = 60.0) -> None:
     """Log the same numbers as one event, until cancelled.
 
     Args:
-        application: A started application.
+        application: A started application, or its workers.
         interval: Seconds between two events.
     """
     while True:
@@ -47,7 +58,7 @@ async def log_status(application: Application, interval: float = 60.0) -> None:
         logger.info("status", connected=connected, **{k.replace(" ", "_"): v for k, v in _numbers(application).items()})
 
 
-def summary(application: Application) -> str:
+def summary(application: Observed) -> str:
     """What was stored, in one line, for the end."""
     numbers = _numbers(application)
     left = application.statistics().consumer.returned_to_broker
@@ -57,7 +68,7 @@ def summary(application: Application) -> str:
     )
 
 
-def _numbers(application: Application) -> dict[str, int]:
+def _numbers(application: Observed) -> dict[str, int]:
     consumer, database, _ = application.statistics()
     return {
         "received": consumer.received,

@@ -283,6 +283,21 @@ class Database:
                 found = await connection.scalar(select(table.c.filters).where(table.c.client_id == client_id))
         return json.loads(found) if found else {}
 
+    async def forget_filters(self, client_id: str) -> None:
+        """The session of a client id is no more."""
+        table = subscription_table
+        with translated():
+            async with self.engine.begin() as connection:
+                await connection.execute(delete(table).where(table.c.client_id == client_id))
+
+    async def remembered_client_ids(self, prefix: str) -> list[str]:
+        """The client ids that begin with some text and for which filters are noted."""
+        table = subscription_table
+        statement = select(table.c.client_id).where(table.c.client_id.startswith(prefix, autoescape=True))
+        with translated():
+            async with self.engine.connect() as connection:
+                return list(await connection.scalars(statement))
+
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""
         for session in list(self._handed_out):

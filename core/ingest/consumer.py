@@ -314,6 +314,11 @@ class Consumer:
             self._paused = False
             self._intake.resume()
 
+    async def idle(self) -> None:
+        """Wait until everything that came in is settled, and its acknowledgements are handed over."""
+        await self._idle.wait()
+        self._send_acknowledgements()
+
     async def drain(self, timeout: float) -> int:
         """Take nothing more in and let what is in flight end.
 

@@ -21,6 +21,7 @@ from core.message import Message
 from core.mqtt.connection import Connect, Connection, Publication, Subscription
 from core.mqtt.options import BrokerOptions
 from core.mqtt.reasons import NOT_SHARED, REFUSED
+from core.mqtt.retirement import END_MARKS
 from core.mqtt.subscriptions import UNCONFIRMED, Cover
 
 __all__ = ["FilterMemory", "Receiver", "Subscriber", "SubscriberStatistics"]
@@ -243,8 +244,8 @@ class Subscriber:
             self._held = dict(filters)
 
     def is_copy(self, message: Message) -> bool:
-        """Whether another subscription delivers the same message."""
-        return self.cover.is_copy(message)
+        """Whether another subscription delivers the same message; what marks the end of old sessions is for those."""
+        return message.topic.startswith(END_MARKS) or self.cover.is_copy(message)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge messages, on the connection that delivered them or not at all."""

@@ -1,0 +1,63 @@
+"""What a worker tells its supervisor, and the sum over all workers."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from core.application import ApplicationStatistics
+from core.database.database import DatabaseStatistics
+from core.ingest.consumer import ConsumerStatistics
+from core.mqtt.subscriber import SubscriberStatistics
+
+__all__ = ["Report", "decode", "encode", "total"]
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One heartbeat.
+
+    Attributes:
+        statistics: The worker's counters, once it has some.
+        ready: Whether the broker has confirmed its subscriptions.
+        problem: The error that ends it, in words for the user.
+    """
+
+    statistics: ApplicationStatistics | None = None
+    ready: bool = False
+    problem: str | None = None
+
+
+_decoder = msgspec.json.Decoder(Report)
+
+
+def encode(report: Report) -> bytes:
+    """Write a report as one line."""
+    return msgspec.json.encode(report) + b"\n"
+
+
+def decode(line: bytes) -> Report:
+    """Read a report."""
+    return _decoder.decode(line)
+
+
+def total(parts: Iterable[ApplicationStatistics], *, connected: bool) -> ApplicationStatistics:
+    """Add the counters of workers up; means are weighted by the number of flushes.
+
+    Args:
+        parts: The counters of each.
+        connected: Whether all of them are connected.
+    """
+    parts = list(parts)
+    consumers = [part.consumer for part in parts]
+    databases = [part.database for part in parts]
+    flushes = sum(database.flushes for database in databases)
+    return ApplicationStatistics(
+        ConsumerStatistics(*(sum(column) for column in zip(*consumers, strict=True)) if consumers else [0] * 9),
+        DatabaseStatistics(
+            rows=sum(database.rows for database in databases),
+            duplicates=sum(database.duplicates for database in databases),
+            flushes=flushes,
+            mean_batch=sum(database.mean_batch * database.flushes for database in databases) / max(flushes, 1),
+            commit_latency=sum(database.commit_latency * database.flushes for database in databases) / max(flushes, 1),
+        ),
+        SubscriberStatistics(connected, sum(part.subscriber.connections for part in parts)),
+    )
