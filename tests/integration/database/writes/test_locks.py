@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url, select, text, update
 
 from core.database.database import Database
 from core.exceptions import DatabaseUnavailable
@@ -22,7 +22,7 @@ SQLITE = pytest.mark.parametrize("fresh_database", ["sqlite"], indirect=True)
 async def locked(database: Database, serial: str) -> AsyncIterator[None]:
     """Somebody else's transaction holds a lock on a meter."""
     async with database.engine.connect() as connection:
-        await connection.execute(text(f"SELECT * FROM written_meters WHERE serial = '{serial}' FOR UPDATE"))
+        await connection.execute(select(Meter).where(Meter.serial == serial).with_for_update())
         yield
         await connection.rollback()
 
@@ -93,7 +93,7 @@ async def test_deadlocks_are_nobodys_error(database: Database, database_url: str
         async with database.engine.connect() as connection:
             for n in (29 - turn, 15, turn):
                 try:
-                    await connection.execute(text(f"UPDATE written_meters SET status = 'x' WHERE serial = 'm{n:02}'"))
+                    await connection.execute(update(Meter).where(Meter.serial == f"m{n:02}").values(status="x"))
                 except Exception:
                     return
             await connection.rollback()

@@ -121,11 +121,11 @@ async def test_connections_killed_again_and_again(database: Database, fresh_data
 def _kill_connections(kind: str, server: DatabaseServer, database: str) -> None:
     if kind == "postgres":
         server.sql(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
-            f"where datname = '{database}' and application_name like 'mqueduct writer %'"
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}' "  # noqa: S608 - our own name
+            "and application_name like 'mqueduct writer %'"
         )
         return
-    for (connection,) in server.sql(f"select id from information_schema.processlist where db = '{database}'"):
+    for (connection,) in server.sql(f"select id from information_schema.processlist where db = '{database}'"):  # noqa: S608 - our own name
         with contextlib.suppress(ServerFailed):  # it has ended by itself
             server.sql(f"kill {connection}")
 

@@ -57,10 +57,14 @@ async def test_a_unit_of_work_is_refused_whole(database: Database) -> None:
 
 async def test_an_exception_in_a_unit_of_work_drops_it(database: Database) -> None:
     """Nothing of it is written."""
-    with pytest.raises(LookupError):
+
+    async def break_off() -> None:
         async with Model.unit_of_work() as work:
             work.create(Note, text="never")
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await break_off()
     assert [] == await stored(database, Note, "text")
 
 

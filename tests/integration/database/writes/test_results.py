@@ -136,7 +136,9 @@ EVERYTHING = {
 @pytest.mark.parametrize("name", [*EVERYTHING, "all", "none", "absent"])
 async def test_a_value_of_every_type_is_stored_as_it_is(database: Database, name: str) -> None:
     """What ``create`` returns is what reads back; in bulk or alone, and through an upsert."""
-    values = {"all": EVERYTHING, "absent": {}, "none": dict.fromkeys(EVERYTHING)}.get(name, {name: EVERYTHING.get(name)})
+    values = {"all": EVERYTHING, "absent": {}, "none": dict.fromkeys(EVERYTHING)}.get(
+        name, {name: EVERYTHING.get(name)}
+    )
     row = await Everything.create(name="x", **values)
     read = await Everything.find(row.id)
     expected = dict.fromkeys(EVERYTHING) | values
@@ -167,7 +169,9 @@ async def test_large_texts(database: Database) -> None:
     assert 20 == len(set(ids(rows)))
     assert 1 == attempts(database)
     async with database.session() as session:
-        size = await session.scalar(text("SELECT MIN(CHAR_LENGTH(text)) FROM written_notes".replace(*_length(database))))
+        size = await session.scalar(
+            text("SELECT MIN(CHAR_LENGTH(text)) FROM written_notes".replace(*_length(database)))
+        )
     assert 500_001 == size
 
 
