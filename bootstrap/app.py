@@ -59,7 +59,9 @@ def create_app(settings: config.Settings, routes: RouteTable) -> Application:
     )
     return Application(
         settings.mqtt.broker_options(settings.ingest.window),
-        Model.configure(settings.database.url, **settings.database.pool_options()),
+        Model.configure(
+            settings.database.url, **settings.database.pool_options(), max_clock_skew=settings.ingest.max_clock_skew
+        ),
         routes,
         ingest,
         embedded=settings.mqtt.embedded,

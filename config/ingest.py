@@ -17,6 +17,7 @@ class IngestSettings(Group):
         window_bytes: Bytes of these messages, at most.
         handler_timeout: Seconds that a handler may take.
         drain_timeout: Seconds that a stopping service waits for running handlers.
+        max_clock_skew: Seconds by which a device's clock may be ahead of ours.
         workers: Processes that share the work.
         worker_timeout: Seconds for which a worker's event loop may stand still before the worker is replaced.
     """
@@ -38,6 +39,13 @@ class IngestSettings(Group):
     drain_timeout: Annotated[float, Seconds] = setting(
         "DRAIN_TIMEOUT",
         25.0,
+        allowed="seconds or a duration such as 2m, 0 or more",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    max_clock_skew: Annotated[float, Seconds] = setting(
+        "MAX_CLOCK_SKEW",
+        300.0,
         allowed="seconds or a duration such as 2m, 0 or more",
         ge=0,
         allow_inf_nan=False,

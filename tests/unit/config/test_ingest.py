@@ -20,6 +20,13 @@ def test_handler_timeout(written, seconds):
     assert seconds == config.load(None, {"HANDLER_TIMEOUT": written}).ingest.handler_timeout
 
 
+def test_clock_skew():
+    """Five minutes, or what is set."""
+    assert (300.0, 60.0) == tuple(
+        config.load(None, each).ingest.max_clock_skew for each in ({}, {"MAX_CLOCK_SKEW": "1m"})
+    )
+
+
 def test_no_drain():
     """A service may stop without waiting."""
     assert 0.0 == config.load(None, {"DRAIN_TIMEOUT": "0"}).ingest.drain_timeout
@@ -38,6 +45,7 @@ def test_no_drain():
         ("HANDLER_TIMEOUT", "inf"),
         ("HANDLER_TIMEOUT", "1.2.3"),
         ("DRAIN_TIMEOUT", "-1"),
+        ("MAX_CLOCK_SKEW", "-1"),
     ],
 )
 def test_wrong_values(problems, name, value):
