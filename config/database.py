@@ -42,21 +42,15 @@ class DatabaseSettings(Group):
     database_url: Secret | None = setting(
         "DATABASE_URL", None, allowed="dialect://user:password@host:port/name or sqlite:///path", secret=True
     )
-    connection: Annotated[Dialect, BeforeValidator(_dialect)] = setting(
-        "DB_CONNECTION", "sqlite", allowed=DIALECTS
-    )
+    connection: Annotated[Dialect, BeforeValidator(_dialect)] = setting("DB_CONNECTION", "sqlite", allowed=DIALECTS)
     host: Text | None = setting("DB_HOST", None, allowed="a host name or an IP address")
     port: int | None = setting("DB_PORT", None, allowed="a port, 1 to 65535", ge=1, le=65_535)
-    name: Text | None = setting(
-        "DB_NAME", None, allowed="the name of a database, or the path of an SQLite file"
-    )
+    name: Text | None = setting("DB_NAME", None, allowed="the name of a database, or the path of an SQLite file")
     user: Text | None = setting("DB_USER", None, allowed="a user name on one line", secret=True)
     password: Secret | None = setting("DB_PASSWORD", None, allowed="a password", secret=True)
 
     pool_size: int = setting("DB_POOL_SIZE", 10, allowed="a number of connections, 1 or more", ge=1)
-    max_overflow: int = setting(
-        "DB_POOL_MAX_OVERFLOW", 20, allowed="a number of connections, 0 or more", ge=0
-    )
+    max_overflow: int = setting("DB_POOL_MAX_OVERFLOW", 20, allowed="a number of connections, 0 or more", ge=0)
     pool_timeout: Annotated[float, Seconds] = setting(
         "DB_POOL_TIMEOUT",
         30.0,
@@ -144,8 +138,7 @@ def _checked_url(url: str) -> str:
 def _check_location(location: str) -> None:
     if location.count("@") > 1:
         raise ValueError(
-            "it has more than one @; percent-encode the password (@ is %40), "
-            "or give it as DB_PASSWORD with DB_HOST"
+            "it has more than one @; percent-encode the password (@ is %40), or give it as DB_PASSWORD with DB_HOST"
         )
     server, _, name = location.rpartition("@")[2].partition("/")
     if not name:

@@ -26,9 +26,7 @@ MULTILINE_KEYS = ("exception", "stack")
 class LoggingSettings(Group):
     """What is logged, and how it is written."""
 
-    level: Annotated[Level, Uppercase] = setting(
-        "LOG_LEVEL", "INFO", allowed="DEBUG, INFO, WARNING, ERROR or CRITICAL"
-    )
+    level: Annotated[Level, Uppercase] = setting("LOG_LEVEL", "INFO", allowed="DEBUG, INFO, WARNING, ERROR or CRITICAL")
     format: Annotated[Literal["auto", "console", "json"], Lowercase] = setting(
         "LOG_FORMAT", "auto", allowed="auto, console or json"
     )
@@ -105,9 +103,7 @@ def _in_order(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
 def _escape(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
     # Topics and payloads come from strangers: their control characters must not reach the terminal.
     return {
-        key: _printable(value, keep="\n\t" if key in MULTILINE_KEYS else "")
-        if isinstance(value, str)
-        else value
+        key: _printable(value, keep="\n\t" if key in MULTILINE_KEYS else "") if isinstance(value, str) else value
         for key, value in event_dict.items()
     }
 
@@ -116,6 +112,5 @@ def _printable(text: str, keep: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
-        for char in text
+        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
     )

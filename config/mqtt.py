@@ -50,13 +50,9 @@ class MqttSettings(Group):
         default_factory=_default_tls,
         allowed="true or false; unset: true if there is a MQTT_TLS_*_FILE",
     )
-    port: int = setting(
-        "MQTT_PORT", default_factory=_default_port, allowed="a port, 1 to 65535", ge=1, le=65_535
-    )
+    port: int = setting("MQTT_PORT", default_factory=_default_port, allowed="a port, 1 to 65535", ge=1, le=65_535)
     username: Text | None = setting("MQTT_USERNAME", None, allowed="a user name on one line", secret=True)
-    password: Secret | None = setting(
-        "MQTT_PASSWORD", None, allowed="the password of MQTT_USERNAME", secret=True
-    )
+    password: Secret | None = setting("MQTT_PASSWORD", None, allowed="the password of MQTT_USERNAME", secret=True)
     client_id: Text = setting(
         "MQTT_CLIENT_ID",
         "mqueduct",

@@ -112,9 +112,9 @@ def test_wrong_url(problems, url, reason):
 @pytest.mark.parametrize("part", ["DB_CONNECTION", "DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"])
 def test_url_and_parts(problems, part):
     """The URL and a part of it cannot both be given."""
-    assert [
-        f"{part} (environment): given together with DATABASE_URL (environment); keep one of the two"
-    ] == problems({"DATABASE_URL": "mysql://app@db/plant", part: "x"})
+    assert [f"{part} (environment): given together with DATABASE_URL (environment); keep one of the two"] == problems(
+        {"DATABASE_URL": "mysql://app@db/plant", part: "x"}
+    )
 
 
 def test_url_of_the_environment(env_file):
@@ -128,9 +128,7 @@ def test_part_in_the_environment(problems, env_file):
     """A part in the environment does not silently replace the URL in .env."""
     dotenv = env_file("DATABASE_URL=mysql://app@db/plant\n")
 
-    assert ["DB_NAME (environment)"] == [
-        line.split(":")[0] for line in problems({"DB_NAME": "other"}, dotenv)
-    ]
+    assert ["DB_NAME (environment)"] == [line.split(":")[0] for line in problems({"DB_NAME": "other"}, dotenv)]
 
 
 @pytest.mark.parametrize("part", ["DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD"])
@@ -143,8 +141,7 @@ def test_server_without_connection(problems, part):
 def test_wrong_host(problems, host):
     """What is more than a host name is a problem."""
     assert (
-        "DB_HOST (environment): it is more than a host name"
-        in problems({"DB_CONNECTION": "mysql", "DB_HOST": host})[0]
+        "DB_HOST (environment): it is more than a host name" in problems({"DB_CONNECTION": "mysql", "DB_HOST": host})[0]
     )
 
 

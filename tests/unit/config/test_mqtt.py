@@ -143,10 +143,7 @@ def test_tls_off_with_ca_file(problems, pem):
 @pytest.mark.parametrize("name", ["MQTT_TLS_CERT_FILE", "MQTT_TLS_KEY_FILE"])
 def test_certificate_and_key(problems, pem, name):
     """A certificate without a key, or a key without a certificate, is a problem."""
-    assert (
-        "MQTT_TLS_CERT_FILE and MQTT_TLS_KEY_FILE go together"
-        in problems({"MQTT_BROKER": "broker", name: pem})[0]
-    )
+    assert "MQTT_TLS_CERT_FILE and MQTT_TLS_KEY_FILE go together" in problems({"MQTT_BROKER": "broker", name: pem})[0]
 
 
 def test_key_password_without_key(problems):

@@ -66,10 +66,7 @@ def test_unreadable_file(problems, tmp_path):
 
     (line,) = problems(SERVER | {"DB_PASSWORD_FILE": str(path)})
 
-    assert (
-        f"DB_PASSWORD_FILE (environment): '{path}' cannot be read: No such file or directory"
-        == line.split(";")[0]
-    )
+    assert f"DB_PASSWORD_FILE (environment): '{path}' cannot be read: No such file or directory" == line.split(";")[0]
 
 
 def test_file_that_is_no_text(problems, tmp_path):
@@ -137,9 +134,7 @@ def test_wrong_type_of_a_secret():
     problems = []
     Login.read({"LOGIN_PIN": Variable("s3cret", "environment")}, problems)
 
-    assert ["LOGIN_PIN (environment): its value is not allowed; allowed: a number"] == list(
-        map(str, problems)
-    )
+    assert ["LOGIN_PIN (environment): its value is not allowed; allowed: a number"] == list(map(str, problems))
 
 
 @pytest.mark.parametrize("text", [repr, str])
