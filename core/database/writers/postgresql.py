@@ -65,6 +65,9 @@ class PostgreSQLWriter:
         assert driver is not None, "open() comes first"
         self.uncertain, self.failing = False, None
         with translated_driver(_ERRORS, _CLOSED):
+            if patient and len(batches) == 1 and batches[0].shape.key:
+                await self._write_at_once(driver, sequence, batches[0])
+                return
             await self._begin(driver, sequence, patient)
             for batch in batches:
                 self.failing = batch
@@ -72,6 +75,15 @@ class PostgreSQLWriter:
             self.uncertain, self.failing = True, None
             await driver.execute("COMMIT")
             self.uncertain = False
+
+    async def _write_at_once(self, driver: "asyncpg.Connection[Any]", sequence: int, batch: Batch) -> None:
+        """Write one batch and advance in a single statement that commits by itself: one round trip, not three."""
+        for row in batch.rows:
+            # Should its answer get lost: what counts as stored before is found by its key.
+            row.duplicate = True
+        self.uncertain, self.failing = True, batch
+        await self._write(driver, batch, sequence)
+        self.uncertain, self.failing = False, None
 
     async def _begin(self, driver: "asyncpg.Connection[Any]", sequence: int, patient: bool) -> None:
         hurry = "" if patient else f"SET LOCAL lock_timeout = '{_SHORT_LOCK_TIMEOUT}'; "
@@ -82,12 +94,14 @@ class PostgreSQLWriter:
             # Not a row of any atom.
             raise Contention(str(error)) from error
 
-    async def _write(self, driver: "asyncpg.Connection[Any]", batch: Batch) -> None:
+    async def _write(self, driver: "asyncpg.Connection[Any]", batch: Batch, sequence: int | None = None) -> None:
         shape = batch.shape
+        alone = sequence is not None
         if batch.upsert:
-            await driver.execute(self._sql.upsert(shape, batch.newer_than), *_arrays(batch.rows))
+            statement = self._sql.upsert(shape, batch.newer_than, alone=alone)
+            await driver.execute(statement, *_arrays(batch.rows), *([sequence] if alone else []))
         elif batch.wants_rows or shape.key:
-            await self._insert(driver, batch)
+            await self._insert(driver, batch, sequence)
         else:
             await self._copy(driver, batch)
 
@@ -106,9 +120,11 @@ class PostgreSQLWriter:
             with encoding():
                 raise
 
-    async def _insert(self, driver: "asyncpg.Connection[Any]", batch: Batch) -> None:
+    async def _insert(self, driver: "asyncpg.Connection[Any]", batch: Batch, sequence: int | None) -> None:
         rows, shape = batch.rows, batch.shape
-        returned = await driver.fetch(self._sql.insert(shape), *_arrays(rows))
+        alone = sequence is not None
+        statement = self._sql.insert(shape, alone=alone)
+        returned = await driver.fetch(statement, *_arrays(rows), *([sequence] if alone else []))
         if len(returned) < len(rows):
             await self._find_new_ones(driver, batch, returned)
             return

@@ -41,9 +41,9 @@ class PostgreSQLStatements:
         #: Read it when nobody is changing it.
         self.fence = f"SELECT sequence FROM mqueduct_writers WHERE writer = '{writer}' FOR UPDATE"
         self._quote = dialect.identifier_preparer.quote
-        self._inserts: dict[Shape, str] = {}
+        self._inserts: dict[tuple[Shape, bool], str] = {}
         self._lookups: dict[Shape, str] = {}
-        self._upserts: dict[tuple[Shape, str | None], str] = {}
+        self._upserts: dict[tuple[Shape, str | None, bool], str] = {}
 
     def advance(self, sequence: int) -> str:
         """Move the high-water row."""
@@ -52,12 +52,26 @@ class PostgreSQLStatements:
             "ON CONFLICT (writer) DO UPDATE SET sequence = EXCLUDED.sequence, moved_at = EXCLUDED.moved_at"
         )
 
-    def insert(self, shape: Shape) -> str:
-        """Insert rows that are not there yet; returns generated values, then primary keys."""
-        statement = self._inserts.get(shape)
+    def insert(self, shape: Shape, *, alone: bool = False) -> str:
+        """Insert rows that are not there yet; returns generated values, then primary keys.
+
+        Args:
+            shape: Of the rows.
+            alone: Whether the statement also moves the high-water row, to its last parameter.
+        """
+        statement = self._inserts.get((shape, alone))
         if statement is None:
-            statement = self._inserts[shape] = self._insert(shape)
+            statement = self._inserts[shape, alone] = self._moving(shape, alone) + self._insert(shape)
         return statement
+
+    def _moving(self, shape: Shape, alone: bool) -> str:
+        if not alone:
+            return ""
+        return (
+            "WITH mqueduct_moved AS (INSERT INTO mqueduct_writers (writer, sequence, moved_at) "
+            f"VALUES ('{self._writer}', ${len(shape.columns) + 1}::BIGINT, now()) "
+            "ON CONFLICT (writer) DO UPDATE SET sequence = EXCLUDED.sequence, moved_at = EXCLUDED.moved_at) "
+        )
 
     def _insert(self, shape: Shape) -> str:
         names = self._names(shape.columns)
@@ -86,11 +100,12 @@ class PostgreSQLStatements:
             f"AS given({self._names(columns)}, mqueduct_ordinal) JOIN {self._table(shape.table)} AS stored ON {match}"
         )
 
-    def upsert(self, shape: Shape, newer_than: str | None) -> str:
-        """Insert rows, or let existing ones take over the given fields."""
-        statement = self._upserts.get((shape, newer_than))
+    def upsert(self, shape: Shape, newer_than: str | None, *, alone: bool = False) -> str:
+        """Insert rows, or let existing ones take over the given fields; ``alone`` as in ``insert``."""
+        known = (shape, newer_than, alone)
+        statement = self._upserts.get(known)
         if statement is None:
-            statement = self._upserts[shape, newer_than] = self._upsert(shape, newer_than)
+            statement = self._upserts[known] = self._moving(shape, alone) + self._upsert(shape, newer_than)
         return statement
 
     def _upsert(self, shape: Shape, newer_than: str | None) -> str:
