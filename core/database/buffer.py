@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import contextvars
-import random
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from core import parking
-from core.backoff import Backoff
+from core.database.attempt import Attempt, Outage, another
 from core.database.flush import Atom, Operation, halves, plan
 from core.database.locked_out import LockedOut
 from core.database.shapes import Shapes
@@ -24,7 +23,6 @@ __all__ = ["BufferStatistics", "WriteBuffer"]
 # Seconds.
 _CONNECT_TIME = 5.0
 _CLOSING_TIME = 3.0
-_LONGEST_PAUSE = 2.0
 
 logger = structlog.get_logger(__name__)
 
@@ -164,7 +162,7 @@ class WriteBuffer:
                 continue
             try:
                 await self._attempt(part, patient)
-            except _Outage as outage:
+            except Outage as outage:
                 for atom in part:
                     atom.end(outage.problem())
             except Exception as error:  # noqa: BLE001 - whatever it is, one of these atoms brought it about
@@ -179,7 +177,7 @@ class WriteBuffer:
             table = self._writer.failing.shape.table
             guilty = [atom for atom in part if any(operation.shape.table is table for operation in atom.operations)]
             for atom in guilty:
-                atom.end(_another(error))
+                atom.end(another(error))
             return [[atom for atom in part if not atom.done]]
         if len(part) > 1:
             return list(halves(part))
@@ -191,7 +189,7 @@ class WriteBuffer:
 
     async def _attempt(self, atoms: Sequence[Atom], patient: bool) -> None:
         """Write atoms in one transaction, waiting outages out; raises what is the atoms' own fault."""
-        attempt = _Attempt(self.patience, self.lock_patience)
+        attempt = Attempt(self.patience, self.lock_patience)
         # What became of other atoms says nothing of these.
         self._writer.uncertain, self._writer.failing = False, None
         while atoms:
@@ -217,7 +215,7 @@ class WriteBuffer:
                 await self._roll_back()
                 # Not at the rows: no atom is guilty.
                 if self._writer.failing is None and isinstance(error, SchemaError):
-                    raise _Outage(error) from error
+                    raise Outage(error) from error
                 raise
             except Exception:
                 await self._disconnect()
@@ -234,7 +232,7 @@ class WriteBuffer:
         for atom in atoms:
             atom.end()
 
-    async def _write(self, atoms: Sequence[Atom], attempt: "_Attempt", patient: bool) -> None:
+    async def _write(self, atoms: Sequence[Atom], attempt: Attempt, patient: bool) -> None:
         """Connect if need be, find out about a COMMIT that was lost sight of, and flush."""
         await self._connect()
         if attempt.uncertain is not None:
@@ -252,7 +250,7 @@ class WriteBuffer:
         self._flushes += 1
         self._seconds += time.perf_counter() - began
 
-    async def _hold(self, atoms: Sequence[Atom], attempt: "_Attempt", error: DatabaseError) -> Sequence[Atom]:
+    async def _hold(self, atoms: Sequence[Atom], attempt: Attempt, error: DatabaseError) -> Sequence[Atom]:
         """Wait before the next attempt; returns the atoms that are still wanted then."""
         if not self._held:
             logger.warning("writes are held until the database serves again", reason=str(error))
@@ -305,65 +303,6 @@ class WriteBuffer:
                 task.cancel()
             await asyncio.wait([task])
         await self._disconnect()
-
-
-class _Attempt:
-    """What is remembered from try to try of one flush.
-
-    Attributes:
-        uncertain: The number of a flush that may have been committed although it failed.
-        reconnected: Whether a dead connection was replaced already.
-    """
-
-    def __init__(self, patience: float, lock_patience: float) -> None:
-        now = time.monotonic()
-        self.uncertain: int | None = None
-        self.reconnected = False
-        self._gives_up = now + patience
-        self._stops_contending = now + lock_patience
-        self._backoff = Backoff(first=0.1, limit=_LONGEST_PAUSE)
-        self.pause = self._backoff.next
-
-    def note(self, uncertain: int | None) -> None:
-        """Remember a flush whose end is not known; that of an earlier one still is not known either."""
-        self.uncertain = uncertain if uncertain is not None else self.uncertain
-
-    def lost(self, error: DatabaseUnavailable) -> None:
-        """Raise when an outage has lasted for too long."""
-        if time.monotonic() >= self._gives_up:
-            raise _Outage(error, self._doubt()) from error
-
-    def lost_to(self, error: Contention) -> None:
-        """Raise when others have been in the way for too long."""
-        if time.monotonic() >= self._stops_contending:
-            raise _Outage(error, self._doubt()) from error
-
-    def _doubt(self) -> str:
-        return "; whether the last write was committed is not known" if self.uncertain is not None else ""
-
-    @staticmethod
-    def short_pause() -> float:
-        """Seconds after which two writers that met will hardly meet again."""
-        return random.uniform(0.001, 0.05)  # noqa: S311 - only spreads them
-
-
-class _Outage(DatabaseError):
-    """Nobody's fault, so nothing is halved: an outage that outlasted the patience, or a schema that is not ours."""
-
-    def __init__(self, problem: DatabaseError, doubt: str = "") -> None:
-        super().__init__(f"{problem}{doubt}")
-        self._problem = problem
-
-    def problem(self) -> DatabaseError:
-        """The error for one of those who wait."""
-        return _another(self._problem, str(self))
-
-
-def _another(error: DatabaseError, text: str | None = None) -> DatabaseError:
-    """An error of its own for each who gets it: raising one object in many tasks would pile up their tracebacks."""
-    another = type(error)(text or str(error))
-    another.__cause__ = error.__cause__
-    return another
 
 
 def _closed() -> DatabaseUnavailable:

@@ -4,10 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, Dialect, Table, UniqueConstraint, inspect
-from sqlalchemy import types as sqltypes
+from sqlalchemy import Column, Dialect, Table, inspect
 from sqlalchemy.orm import Mapper
 
+from core.database.bulk import (
+    PLAIN_TYPES,
+    READABLE_TYPES,
+    has_other_unique,
+    plainly_constructed,
+    same_at_insert_and_update,
+    travels_plain,
+)
 from core.database.rows import check_names, default_maker, natural_key
 from core.database.types import Instant
 from core.database.values import is_sql, normaliser
@@ -15,38 +22,12 @@ from core.exceptions import InvalidValue
 
 __all__ = ["ComputedBySQL", "Row", "Shape", "Shapes"]
 
-_PLAIN_TYPES = (
-    sqltypes.String,
-    sqltypes.Integer,
-    sqltypes.Float,
-    sqltypes.Numeric,
-    sqltypes.Boolean,
-    sqltypes.DateTime,
-    sqltypes.Date,
-    sqltypes.Time,
-    sqltypes.LargeBinary,
-    sqltypes.Uuid,
-    sqltypes.JSON,
-)
-
-
 # What types raise on values of another type.
 _UNFIT = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
 
 class ComputedBySQL(Exception):
     """A row has a value that only the database can compute."""
-
-
-# Types of generated values that can be read without asking the driver for their kind.
-_READABLE_TYPES = (
-    sqltypes.String,
-    sqltypes.Integer,
-    sqltypes.Boolean,
-    sqltypes.DateTime,
-    sqltypes.Date,
-    sqltypes.Uuid,
-)
 
 
 class Row:
@@ -88,7 +69,7 @@ class Shape:
 
     def __init__(self, model: type[Any], given: Sequence[str], dialect: Dialect) -> None:
         mapper: Mapper[Any] = inspect(model)
-        plain = _plainly_constructed(mapper)
+        plain = plainly_constructed(mapper)
         if plain:
             # A constructor of the model's own may take other names.
             check_names(model, given)
@@ -120,8 +101,8 @@ class Shape:
             plain
             and bool(self.attributes)
             and self.given <= by_attribute.keys()
-            and all(_plain(column, _PLAIN_TYPES) for column in self.columns)
-            and all(_plain(by_attribute[name], _READABLE_TYPES) for name in generated)
+            and all(travels_plain(column, PLAIN_TYPES) for column in self.columns)
+            and all(travels_plain(by_attribute[name], READABLE_TYPES) for name in generated)
             # Several rows' generated values are told apart by their ids.
             and (not generated or by_attribute[self.generated[0]] is counted)
             and set(self.key) <= set(self.attributes)
@@ -135,9 +116,9 @@ class Shape:
         ]
         followers = [column for name, column in by_attribute.items() if name not in self.given and column.onupdate]
         #: Whether an existing row can be changed in bulk too: one value must do for both.
-        self.bulk_upsert = self.bulk and all(_same_at_insert_and_update(column) for column in followers)
+        self.bulk_upsert = self.bulk and all(same_at_insert_and_update(column) for column in followers)
         #: Whether a row can collide with another one in something else than its natural key.
-        self.other_unique = _has_other_unique(self.table, {by_attribute[name] for name in self.key}, set(self.columns))
+        self.other_unique = has_other_unique(self.table, {by_attribute[name] for name in self.key}, set(self.columns))
         #: Whether a row may be the parent of another one in the same statement.
         self.refers_to_itself = any(reference.references(self.table) for reference in self.table.foreign_keys)
         self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
@@ -246,38 +227,6 @@ def _columns(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
     return {
         attribute.key: column for attribute in mapper.column_attrs if isinstance(column := attribute.columns[0], Column)
     }
-
-
-def _plainly_constructed(mapper: Mapper[Any]) -> bool:
-    """Whether building an instance runs no code of the user's."""
-    constructor = mapper.class_manager.original_init
-    plain = getattr(constructor, "__module__", "").startswith("sqlalchemy.")
-    single_table = mapper.local_table is mapper.persist_selectable and mapper.polymorphic_on is None
-    events = any(mapper.dispatch.before_insert) or any(mapper.dispatch.after_insert)
-    return plain and single_table and not mapper.validators and not events and mapper.version_id_col is None
-
-
-def _plain(column: Column[Any], kinds: tuple[type[Any], ...]) -> bool:
-    """Whether values of a column travel as parameters without any SQL around them."""
-    kind = column.type
-    implementation = kind.impl_instance if isinstance(kind, sqltypes.TypeDecorator) else kind
-    return isinstance(implementation, kinds) and not kind._has_bind_expression
-
-
-def _same_at_insert_and_update(column: Column[Any]) -> bool:
-    """Whether a column's Python default is also its value after a change, such as the time of the change."""
-    if column.default is None or column.onupdate is None or default_maker(column) is None:
-        return False
-    default, onupdate = (getattr(each, "arg", each) for each in (column.default, column.onupdate))
-    # SQLAlchemy wraps every callable anew.
-    return bool(getattr(default, "__wrapped__", default) == getattr(onupdate, "__wrapped__", onupdate))
-
-
-def _has_other_unique(table: Table, key: set[Column[Any]], written: set[Column[Any]]) -> bool:
-    unique = [set(each.columns) for each in table.constraints if isinstance(each, UniqueConstraint)]
-    unique += [set(index.columns) for index in table.indexes if index.unique]
-    unique += [set(table.primary_key.columns)] if written & set(table.primary_key.columns) else []
-    return any(columns != key for columns in unique)
 
 
 def _generated(column: Column[Any]) -> bool:
