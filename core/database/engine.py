@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aiomysql import connection as aiomysql_connection
 from sqlalchemy import URL, AsyncAdaptedQueuePool, event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -97,10 +98,17 @@ def _postgresql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> Asy
 
 
 def _mysql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
+    _mend_aiomysql()
     engine = create_async_engine(url, connect_args={"charset": "utf8mb4", "connect_timeout": _CONNECT_TIMEOUT}, **pool)
     encrypted = any(name.startswith("ssl_") for name in url.query)
     event.listen(engine.sync_engine, "connect", _mysql_session(statement_timeout, encrypted))
     return engine
+
+
+def _mend_aiomysql() -> None:
+    """Let aiomysql 0.3 write bytes: it calls a function that PyMySQL 1.2 has replaced by a warning text."""
+    if not callable(aiomysql_connection.escape_bytes_prefixed):
+        aiomysql_connection.escape_bytes_prefixed = lambda value: f"_binary X'{value.hex()}'"
 
 
 def _mysql_session(statement_timeout: float, encrypted: bool) -> Any:
