@@ -16,6 +16,18 @@ help:  ## list the commands
 run: .venv-run  ## start a demo: embedded broker, SQLite, simulated devices
 	@exec $(BIN)/python main.py run --demo
 
+.PHONY: migrate
+migrate: .venv-run  ## bring the database's tables to where the service needs them
+	@exec $(BIN)/python main.py migrate
+
+.PHONY: migration
+migration: .venv-run  ## write a migration for changed models: make migration msg="add houses"
+	@exec $(BIN)/python main.py migrate:make "$(msg)"
+
+.PHONY: rollback
+rollback: .venv-run  ## undo the newest migration, or several: make rollback steps=2
+	@exec $(BIN)/python main.py migrate:rollback $(or $(steps),1)
+
 .PHONY: test
 test: lint servers  ## check everything: linters, types, import contracts, all tests
 	@$(BIN)/python -m pytest $(ARGS)

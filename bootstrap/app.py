@@ -10,6 +10,8 @@ from app import demo, models
 from app.middleware.log_messages import LogMessages
 from core.application import Application, IngestOptions
 from core.cli import Example
+from core.database.discovery import import_models
+from core.database.migrations import Migrations
 from core.middleware import Middleware
 from core.model import Model
 from core.routing.discovery import discover
@@ -47,6 +49,15 @@ def load_routes() -> RouteTable:
     return RouteTable(discover(ROOT / "routes").routes, global_middleware())
 
 
+def create_migrations(settings: config.Settings) -> Migrations:
+    """Give the database to all models, and its revisions to who asks; nothing is connected yet."""
+    import_models(models)
+    database = Model.configure(
+        settings.database.url, **settings.database.pool_options(), max_clock_skew=settings.ingest.max_clock_skew
+    )
+    return Migrations(database, ROOT / "app" / "migrations")
+
+
 def create_app(settings: config.Settings, routes: RouteTable) -> Application:
     """Put the service together; nothing is connected yet."""
     ingest = IngestOptions(
@@ -57,13 +68,14 @@ def create_app(settings: config.Settings, routes: RouteTable) -> Application:
         workers=settings.ingest.workers,
         worker_timeout=settings.ingest.worker_timeout,
     )
+    migrations = create_migrations(settings)
     return Application(
         settings.mqtt.broker_options(settings.ingest.window),
-        Model.configure(
-            settings.database.url, **settings.database.pool_options(), max_clock_skew=settings.ingest.max_clock_skew
-        ),
+        migrations.database,
         routes,
         ingest,
         embedded=settings.mqtt.embedded,
-        create_tables=settings.database.auto_create_tables,
+        create_tables=settings.database.creates_tables,
+        migrations=migrations,
+        auto_migrate=settings.database.auto_migrate,
     )

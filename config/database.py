@@ -70,7 +70,8 @@ class DatabaseSettings(Group):
         ge=0,
         allow_inf_nan=False,
     )
-    auto_create_tables: bool = setting("DB_AUTO_CREATE_TABLES", True, allowed="true or false")
+    auto_create_tables: bool | None = setting("DB_AUTO_CREATE_TABLES", None, allowed="true or false")
+    auto_migrate: bool = setting("DB_AUTO_MIGRATE", False, allowed="true or false")
 
     @field_validator("database_url")
     @classmethod
@@ -106,6 +107,13 @@ class DatabaseSettings(Group):
             host = f"[{host}]"
         port = self.port or DEFAULT_PORTS[self.connection]
         return f"{self.connection}://{credentials}@{host}:{port}/{quote(self.name or 'mqueduct', safe='')}"
+
+    @property
+    def creates_tables(self) -> bool:
+        """Whether a database without tables gets them at the start; unless set, only a file of SQLite does."""
+        if self.auto_create_tables is None:
+            return self.url.startswith("sqlite")
+        return self.auto_create_tables
 
     def pool_options(self) -> dict[str, Any]:
         """The keyword arguments of ``core.database.Database`` beside the URL."""

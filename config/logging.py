@@ -16,8 +16,8 @@ __all__ = ["LoggingSettings", "configure_logging"]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Uppercase = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 
-TALKATIVE = ("amqtt", "transitions")
-"""Libraries that log every packet or state change at INFO."""
+TALKATIVE = ("alembic", "amqtt", "transitions")
+"""Libraries that log every packet, state change or step at INFO."""
 
 LEADING_KEYS = ("timestamp", "level", "logger", "event")
 MULTILINE_KEYS = ("exception", "stack")

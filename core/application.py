@@ -12,6 +12,7 @@ from core.concurrency import first_of
 from core.database.database import Database, DatabaseStatistics
 from core.database.errors import translate
 from core.database.leases import Leases
+from core.database.migrations import Migrations
 from core.exceptions import DatabaseUnavailable
 from core.ingest.consumer import Consumer, ConsumerStatistics
 from core.ingest.dispatcher import Dispatcher
@@ -75,7 +76,9 @@ class Application:
         table: The routes.
         ingest: How messages are taken in.
         embedded: Whether to run a broker inside this process.
-        create_tables: Whether to create missing tables at start-up.
+        create_tables: Whether to create the tables at start-up, where there are none.
+        migrations: The database's revisions, which ``start`` then insists on; ``None`` for none.
+        auto_migrate: Whether to run pending revisions at start-up.
     """
 
     def __init__(
@@ -87,13 +90,17 @@ class Application:
         *,
         embedded: bool = False,
         create_tables: bool = True,
+        migrations: Migrations | None = None,
+        auto_migrate: bool = False,
     ) -> None:
         self.ingest = ingest or IngestOptions()
         self.broker = dataclasses.replace(broker, receive_maximum=self.ingest.window)
         self.database = database
         self.table = table
         self.embedded = EmbeddedBroker(broker.port) if embedded else None
-        self._create_tables = create_tables
+        self.migrations = migrations
+        self.create_tables = create_tables
+        self.auto_migrate = auto_migrate
         self._service = broker.client_id
         self._slot: int | None = None
         self._workers = 1
@@ -131,10 +138,13 @@ class Application:
         Raises:
             DatabaseUnavailable: The database could not be reached in time.
             SchemaError: It refuses the user, the password or the database's name.
+            MigrationError: It is not at the revision that this version needs.
             ConfigurationError: Another living process uses the client id.
         """
         await self._reach_database()
-        if self._create_tables:
+        if self.migrations is not None:
+            await self.migrations.prepare(create_tables=self.create_tables, upgrade=self.auto_migrate)
+        elif self.create_tables:
             await self.database.create_tables()
         # The supervisor's lease stands for its workers, and nobody else knows the embedded broker.
         if self._slot is None and self.embedded is None:

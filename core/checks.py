@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import os
 import secrets
 import traceback
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.application import Application
+from core.database.migrations import Migrations
 from core.exceptions import MqueductError
 from core.mqtt.drivers import driver_for
 from core.mqtt.options import BrokerOptions
@@ -54,24 +56,41 @@ async def check(
         findings = await asyncio.gather(_check_database(application), _check_broker(application))
     finally:
         await application.database.close()
-    good = [_line(*finding) for finding in findings]
+    good = [_line(*finding) for finding in itertools.chain(*findings)]
     return all(good)
 
 
-async def _check_database(application: Application) -> _Finding:
+async def _check_database(application: Application) -> list[_Finding]:
+    """Check the database, and then whether its tables are those that the service needs."""
+    findings = []
     try:
         async with asyncio.timeout(_PATIENCE):
             await application.database.ping()
+            findings.append(_Finding("database", "ok", application.database.address))
+            if application.migrations is not None:
+                findings.append(await _check_migrations(application, application.migrations))
     except TimeoutError:
-        return _Finding("database", "FAILED", f"{application.database.address}: no answer within {_PATIENCE:g} s")
+        return [_Finding("database", "FAILED", f"{application.database.address}: no answer within {_PATIENCE:g} s")]
     except MqueductError as error:
-        return _Finding("database", "FAILED", str(error))
-    return _Finding("database", "ok", application.database.address)
+        findings.append(_Finding("migrations" if findings else "database", "FAILED", str(error)))
+    return findings
 
 
-async def _check_broker(application: Application) -> _Finding:
+async def _check_migrations(application: Application, migrations: Migrations) -> _Finding:
+    state = await migrations.state()
+    if state.complaint is None:
+        newest = f"at the newest revision ({state.applied[-1]})" if state.applied else "there are none"
+        return _Finding("migrations", "ok", newest)
+    if not state.unknown and application.auto_migrate:
+        return _Finding("migrations", "ok", f"{len(state.pending)} pending, run at the start (DB_AUTO_MIGRATE)")
+    if not state.recorded and application.create_tables:
+        return _Finding("migrations", "ok", "tables are created at the start (DB_AUTO_CREATE_TABLES)")
+    return _Finding("migrations", "FAILED", state.complaint)
+
+
+async def _check_broker(application: Application) -> list[_Finding]:
     if application.embedded is not None:
-        return _Finding("broker", "ok", "embedded, starts with the service (MQTT_BROKER is not set)")
+        return [_Finding("broker", "ok", "embedded, starts with the service (MQTT_BROKER is not set)")]
     # A client id of its own, or the check would throw the running service out of its session.
     options = dataclasses.replace(
         application.broker,
@@ -83,10 +102,10 @@ async def _check_broker(application: Application) -> _Finding:
         async with asyncio.timeout(_PATIENCE):
             await _connect_once(options)
     except TimeoutError:
-        return _Finding("broker", "FAILED", f"{address}: no answer within {_PATIENCE:g} s")
+        return [_Finding("broker", "FAILED", f"{address}: no answer within {_PATIENCE:g} s")]
     except MqueductError as error:
-        return _Finding("broker", "FAILED", str(error))
-    return _Finding("broker", "ok", f"{address}, MQTT {options.protocol}")
+        return [_Finding("broker", "FAILED", str(error))]
+    return [_Finding("broker", "ok", f"{address}, MQTT {options.protocol}")]
 
 
 async def _connect_once(options: BrokerOptions) -> None:
@@ -114,7 +133,7 @@ def _line(name: str, state: str, detail: str) -> bool:
     lines = detail.splitlines()
     if len(lines) > 1:
         lines = [f"{len(lines)} problems:", *(f"  {line}" for line in lines)]
-    print(f"{name:<9} {state:<7} {lines[0] if lines else ''}".rstrip(), *lines[1:], sep="\n", flush=True)
+    print(f"{name:<10} {state:<7} {lines[0] if lines else ''}".rstrip(), *lines[1:], sep="\n", flush=True)
     return state == "ok"
 
 

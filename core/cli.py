@@ -19,6 +19,7 @@ import uvloop
 
 from core import checks
 from core.application import Application
+from core.cli_migrations import Migrating, add_migration_commands
 from core.concurrency import first_of
 from core.context import Client
 from core.exceptions import ConfigurationError, MqueductError
@@ -54,7 +55,7 @@ class Example:
     simulate: Callable[[Client], Coroutine[Any, Any, None]]
 
 
-class Bootstrap(Protocol):
+class Bootstrap(Migrating, Protocol):
     """What the module ``bootstrap.app`` provides."""
 
     ROOT: Path
@@ -126,6 +127,7 @@ def _commands(bootstrap: Bootstrap) -> typer.Typer:
         """Publish one message to the service's broker."""
         uvloop.run(_publish(bootstrap, topic, payload, qos, retain))
 
+    add_migration_commands(cli, bootstrap)
     return cli
 
 

@@ -21,6 +21,7 @@
         ├── DatabaseNotConfigured Model is used before Model.configure()
         ├── DatabaseUnavailable   infrastructure: not reachable, overloaded, shutting down
         ├── SchemaError           a table or column is missing in the database
+        ├── MigrationError        the database does not stand where its migrations should have brought it
         ├── UnknownField          a name that the model does not have
         ├── NotSupportedError     what this database cannot do, and another could
         ├── InvalidQuery          a page, filter, order or search that cannot be run as it was asked for
@@ -43,6 +44,7 @@ __all__ = [
     "InvalidPayload",
     "InvalidQuery",
     "InvalidValue",
+    "MigrationError",
     "MqueductError",
     "NotSupportedError",
     "PatternError",
@@ -140,6 +142,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class SchemaError(DatabaseError):
     """The database lacks a table, a column or a right that the models expect."""
+
+
+class MigrationError(DatabaseError):
+    """A revision failed, or the database is not at the revision that this version of the service needs."""
 
 
 class UnknownField(DatabaseError):

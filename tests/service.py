@@ -44,7 +44,7 @@ class Service:
 
         Args:
             folder: Takes its output; must exist.
-            settings: Its environment, beside what every process needs.
+            settings: Its environment, beside what every process needs; it makes its tables itself.
             root: The checkout to run.
             arguments: Of ``main.py``.
             command: What to run in place of ``main.py``.
@@ -55,7 +55,7 @@ class Service:
         self._root = root
         # In development mode Python warns of whatever is left open.
         self._command = command or [sys.executable, "-X", "dev", "main.py", *arguments]
-        self._environment = environment(settings)
+        self._environment = environment({"DB_AUTO_MIGRATE": "true"} | dict(settings))
         self._process: subprocess.Popen[bytes] | None = None
         self._leash: Leash | None = None
 
