@@ -280,9 +280,11 @@ class Application:
         finally:
             if self.embedded is not None:
                 await self.embedded.stop()
-            if self._lease is not None:
-                await self._lease.release()
-            await self.database.close()
+            try:
+                if self._lease is not None:
+                    await self._lease.release()
+            finally:
+                await self.database.close()
 
     def statistics(self) -> ApplicationStatistics:
         """The counters of every part."""

@@ -16,6 +16,8 @@ __all__ = ["Lease", "LeaseKeeper"]
 _INTERVAL = 1.5
 _PATIENCE = 6.0
 
+_FAREWELL_SECONDS = 1.0
+
 logger = structlog.get_logger(__name__)
 
 
@@ -125,6 +127,8 @@ class Lease:
             return
         self._held = False
         try:
-            await self._keeper.release(self._client_id, self._holder)
-        except DatabaseError as error:
-            logger.info("the lease of the client id was not given back; the next start waits", reason=str(error))
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await self._keeper.release(self._client_id, self._holder)
+        except (DatabaseError, TimeoutError) as error:
+            reason = str(error) or "the database does not answer"
+            logger.info("the lease of the client id was not given back; the next start waits", reason=reason)
