@@ -82,3 +82,24 @@ async def test_restart_after_a_crash(fleet: MakeFleet, outside: Outside) -> None
     with service:
         await service.connected()
         assert 0 == service.stop()
+
+
+async def test_crash_while_old_sessions_are_drained(
+    fleet: MakeFleet, mosquitto: Mosquitto, client_id: str, outside: Outside
+) -> None:
+    """The next start goes on with it: every reading is there, once."""
+    with fleet(3, "before") as first:
+        await first.all_connected()
+        assert 0 == first.stop()
+    await publish(mosquitto, client_id, 0, 600)
+    service = fleet(1, "after")
+    with service:
+        async with outside.lock():
+            await service.until_logged("taking a session over that is not used any more, to handle what waits in it")
+            await service.until(lambda: f"Sending PUBLISH to {client_id}-1" in mosquitto.log())
+            service.kill()
+    assert await outside.readings() < 600
+    with service:
+        await service.until(lambda: len(service.events(DRAINED)) == 3, "old sessions drained")
+        assert 0 == service.stop()
+    await assert_complete(outside, 600)
