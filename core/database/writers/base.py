@@ -93,13 +93,14 @@ def translated_driver(errors: tuple[type[Exception], ...], closed: tuple[type[Ex
     except DatabaseError:
         raise
     except errors as error:
-        code = getattr(error, "sqlstate", None) or (error.args[0] if error.args else None)
-        if code in _LOCKED:
+        # Errors of MySQL have a SQLSTATE too, but the number says more.
+        codes = {getattr(error, "sqlstate", None), *error.args[:1]}
+        if not codes.isdisjoint(_LOCKED):
             raise RowLocked(
                 f"a row is locked by another transaction ({error}); if it is a session of the same handler: commit "
                 "or close it before writing through Model"
             ) from error
-        if code in _CONTENTION:
+        if not codes.isdisjoint(_CONTENTION):
             raise Contention(f"another transaction was in the way ({error})") from error
         if isinstance(error, closed) and getattr(error, "sqlstate", None) is None:
             raise DatabaseUnavailable(f"the connection to the database was lost ({error})") from error

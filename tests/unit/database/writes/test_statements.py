@@ -1,10 +1,13 @@
 """The statements of each dialect; real databases execute those of the first three in tests/integration."""
 
+import aiomysql
 import pytest
 
 from core.database.shapes import Shape
+from core.database.writers.base import Contention, RowLocked, translated_driver
 from core.database.writers.mysql_sql import MySQLStatements
 from core.database.writers.postgresql_sql import PostgreSQLStatements
+from core.exceptions import DatabaseUnavailable, UniqueViolation
 from tests.unit.database.writes.models import MYSQL, POSTGRESQL, Part, Thing
 
 # As in the greeting of these servers.
@@ -73,3 +76,15 @@ def test_text_of_postgresql_is_not_cut_off_by_its_cast() -> None:
         "INSERT INTO planned_things (name, a) SELECT name, a FROM unnest($1::TEXT[], $2::BIGINT[]) WITH ORDINALITY "
         "AS given(name, a, mqueduct_ordinal) ORDER BY mqueduct_ordinal ON CONFLICT (name) DO NOTHING RETURNING id, id"
     ) == statement
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(1205, RowLocked), (1213, Contention), (1062, UniqueViolation), (2013, DatabaseUnavailable)],
+)
+def test_errors_of_mysql_are_told_apart_by_number(number: int, expected: type[Exception]) -> None:
+    """Newer versions of PyMySQL give them a SQLSTATE beside it, which says less."""
+    error = aiomysql.OperationalError(number, "something")
+    error.sqlstate = "HY000"
+    with pytest.raises(expected), translated_driver((aiomysql.MySQLError,), (aiomysql.InterfaceError,)):
+        raise error
