@@ -238,9 +238,7 @@ class Application:
     async def _retire_left_over(self, connect: Connect, dispatcher: Dispatcher) -> None:
         """Handle what waits in sessions of a former number of workers, once this one's messages cannot get lost."""
         await self._subscriber.ready()
-        remembered = await self.database.remembered_client_ids(self._service)
-        services = await Leases(self.database.engine).client_ids()
-        for client_id in left_over(self._service, self._workers, remembered, services):
+        for client_id in await self._left_over():
             options = dataclasses.replace(self.broker, client_id=client_id, shared=False, status_topic=None)
             retirement = Retirement(options, connect, self.database, self.publisher.send, self._subscriber.is_copy)
             consumer = self._new_consumer(dispatcher)
@@ -248,6 +246,17 @@ class Application:
             retirement.attach(consumer)
             self._left_over_consumers.append(consumer)
             await retirement.run()
+
+    async def _left_over(self) -> list[str]:
+        backoff = Backoff()
+        while True:
+            try:
+                remembered = await self.database.remembered_client_ids(self._service)
+                services = await Leases(self.database.engine).client_ids()
+                return left_over(self._service, self._workers, remembered, services)
+            except DatabaseUnavailable as error:
+                logger.debug("old sessions are looked for again", reason=str(error))
+            await asyncio.sleep(backoff.next())
 
     def _new_consumer(self, dispatcher: Dispatcher) -> Consumer:
         return Consumer(self.table, dispatcher, Window(self.ingest.window, self.ingest.window_bytes))
