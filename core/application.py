@@ -161,6 +161,8 @@ class Application:
             MqueductError: See ``prepare``.
         """
         await self.prepare()
+        # A service waits outages out; its messages stay with the broker meanwhile.
+        self.database.hold_writes()
         if self.embedded is not None:
             await self._start_embedded(self.embedded)
         connect = driver_for(self.broker)
