@@ -23,6 +23,7 @@
         ├── SchemaError           a table or column is missing in the database
         ├── MigrationError        the database does not stand where its migrations should have brought it
         ├── UnknownField          a name that the model does not have
+        ├── NotLoaded             an attribute that was not loaded with its row, and was read without await
         ├── NotSupportedError     what this database cannot do, and another could
         ├── InvalidQuery          a page, filter, order or search that cannot be run as it was asked for
         │   └── InvalidCursor     a cursor that was changed, or belongs to another list
@@ -46,6 +47,7 @@ __all__ = [
     "InvalidValue",
     "MigrationError",
     "MqueductError",
+    "NotLoaded",
     "NotSupportedError",
     "PatternError",
     "PayloadError",
@@ -150,6 +152,10 @@ class MigrationError(DatabaseError):
 
 class UnknownField(DatabaseError):
     """A model was given a field that it does not have."""
+
+
+class NotLoaded(DatabaseError):
+    """An attribute was not loaded together with its row; the message says how to await it."""
 
 
 class NotSupportedError(DatabaseError):

@@ -5,21 +5,39 @@ from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
 import msgspec
-from sqlalchemy import JSON, Double, String, event, inspect
+from sqlalchemy import Double, String, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column, relationship
 
 from core.database.database import Database
-from core.database.lazy import AwaitableAttributes
+from core.database.json import Json
+from core.database.lazy import AdvisingAttribute, AwaitableAttributes
 from core.database.metadata import metadata
+from core.database.mixins import Timestamps, UUIDv7Key
 from core.database.natural_keys import check_natural_key
+from core.database.soft_deletes import SoftDeletes, with_deleted
 from core.database.types import BigId, Instant
 from core.database.unit_of_work import UnitOfWork
 from core.database.values import is_sql
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
 from core.instants import now, to_instant
 
-__all__ = ["BigId", "Instant", "Mapped", "Model", "mapped_column", "now", "relationship", "to_instant"]
+__all__ = [
+    "BigId",
+    "Instant",
+    "Json",
+    "Mapped",
+    "Model",
+    "SoftDeletes",
+    "Timestamps",
+    "UUIDv7Key",
+    "mapped_column",
+    "now",
+    "relationship",
+    "to_instant",
+    "with_deleted",
+]
 
 T = TypeVar("T")
 
@@ -60,8 +78,8 @@ class Model(DeclarativeBase):
         float: Double(),
         str: String(255),
         datetime: Instant(),
-        dict[str, Any]: JSON(),
-        list[Any]: JSON(),
+        dict[str, Any]: MutableDict.as_mutable(Json()),
+        list[Any]: MutableList.as_mutable(Json()),
     }
     __natural_key__: ClassVar[tuple[str, ...]] = ()
 
@@ -213,8 +231,15 @@ class Model(DeclarativeBase):
 
     @classmethod
     async def get_session(cls) -> AsyncSession:
-        """A fresh session, which the caller closes: ``async with await Model.get_session() as session``."""
-        return cls.database().session()
+        """A fresh session, which the caller closes: ``async with await Model.get_session() as session``.
+
+        One that is forgotten, or open for more than a minute, is told of in the log, with the line that
+        called this.
+        """
+        database = cls.database()
+        session = database.session()
+        database.open_sessions.add(session, depth=2)
+        return session
 
     @classmethod
     async def create_tables(cls) -> None:
@@ -267,6 +292,14 @@ def _check_verbs(model: type[Model]) -> None:
                 f"{model.__module__}.{model.__name__}.{name} would hide Model.{name}(); fix: name the attribute "
                 f"otherwise and keep the column: {name}_ = mapped_column({name!r})"
             )
+
+
+@event.listens_for(Model, "attribute_instrument", propagate=True)
+def _advise(_model: type[Model], _key: str, attribute: InstrumentedAttribute[Any]) -> None:
+    """Let attributes that are read before they are loaded say what to do."""
+    if type(attribute) is InstrumentedAttribute:
+        # SQLAlchemy lets nobody choose the class.
+        attribute.__class__ = AdvisingAttribute
 
 
 @event.listens_for(Model, "attribute_instrument", propagate=True)

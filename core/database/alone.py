@@ -7,6 +7,7 @@ from sqlalchemy import Select, inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.database.rows import build, natural_key
+from core.database.soft_deletes import with_deleted
 from core.database.writes import Intent
 
 __all__ = ["write"]
@@ -57,7 +58,7 @@ async def _stored(session: AsyncSession, instance: Any) -> Any:
     if not key:
         return None
     statement: Select[Any] = select(model).where(*[getattr(model, name) == getattr(instance, name) for name in key])
-    return (await session.scalars(statement.with_for_update())).first()
+    return (await session.scalars(with_deleted(statement.with_for_update()))).first()
 
 
 def _may_change(stored: Any, instance: Any, newer_than: str | None) -> bool:

@@ -17,8 +17,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from core.database.alone import write as write_alone
 from core.database.engine import build_engine
 from core.database.errors import translated
+from core.database.leaks import HandedOutSession, OpenSessions
 from core.database.metadata import metadata, subscription_table
 from core.database.rows import check_key, natural_key
+from core.database.sessions import ModelSession
+from core.database.soft_deletes import with_deleted
 from core.database.unit_of_work import UnitOfWork
 from core.database.url import parse_url
 from core.database.writes import Intent, Writes, upsert_intent
@@ -89,7 +92,15 @@ class Database:
             pool_pre_ping=pool_pre_ping,
             echo=echo,
         )
-        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
+        self._sessions = async_sessionmaker(
+            self.engine,
+            class_=HandedOutSession,
+            sync_session_class=ModelSession,
+            expire_on_commit=False,
+            autoflush=False,
+        )
+        #: Those that somebody else has to close.
+        self.open_sessions = OpenSessions()
         self._handed_out: WeakSet[AsyncSession] = WeakSet()
         # SQLite has one writer at a time; waiting here is fairer than in its busy loop.
         self._writers = asyncio.Semaphore(1 if self._url.get_backend_name() == "sqlite" else pool_size + max_overflow)
@@ -127,7 +138,7 @@ class Database:
             self._writes.rows, self._writes.duplicates, flushing.flushes, flushing.mean_batch, flushing.commit_latency
         )
 
-    def session(self) -> AsyncSession:
+    def session(self) -> HandedOutSession:
         """A fresh session, which the caller closes."""
         session = self._sessions()
         self._handed_out.add(session)
@@ -216,7 +227,8 @@ class Database:
         statement = select(model).where(*[getattr(model, name) == value for name, value in key.items()])
         async with self.session() as session:
             with translated():
-                return (await session.scalars(statement)).first()
+                # A deleted row holds its key, and a redelivery must not bring it back.
+                return (await session.scalars(with_deleted(statement))).first()
 
     async def find(self, model: type[T], key: Any) -> T | None:
         """Read the row of a primary key.

@@ -4,13 +4,51 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sqlalchemy import inspect
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.ext.asyncio import async_object_session
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.exc import DetachedInstanceError
 
 from core.database.database import Database
 from core.database.errors import translated
+from core.exceptions import NotLoaded
 
-__all__ = ["AwaitableAttributes"]
+__all__ = ["AdvisingAttribute", "AwaitableAttributes"]
+
+
+class AdvisingAttribute(InstrumentedAttribute[Any]):
+    """A mapped attribute that, read before it is loaded, says what to write instead."""
+
+    __slots__ = ()
+    inherit_cache = True
+
+    def __get__(self, instance: object | None, owner: Any) -> Any:
+        """Read the attribute; as fast as SQLAlchemy's own, for it is read everywhere.
+
+        Raises:
+            NotLoaded: It is not loaded, and loading it takes an ``await``.
+        """
+        if instance is None:
+            return self
+        loaded = instance.__dict__
+        if self.key in loaded and self.impl.supports_population:
+            return loaded[self.key]
+        try:
+            return super().__get__(instance, owner)
+        except (DetachedInstanceError, MissingGreenlet) as error:
+            raise NotLoaded(_advice(instance, self.key)) from error
+
+
+def _advice(instance: object, name: str) -> str:
+    state = inspect(instance)
+    model = type(instance).__name__
+    load = "selectinload" if name in state.mapper.relationships else "undefer"
+    return (
+        f"{model}.{name} is not loaded, and reading it from the database takes an await; fix: write "
+        f"await {model.lower()}.awaitable_attrs.{name}, or load it with the rows: "
+        f"select({model}).options({load}({model}.{name}))"
+    )
 
 
 class AwaitableAttributes:

@@ -190,7 +190,11 @@ class Shape:
         instance = self._manager.new_instance()
         instance.__dict__.update(values)
         identity = tuple([values[name] for name in self.primary_key])
-        instance._sa_instance_state.key = (self._identity_class, identity, None)
+        state = instance._sa_instance_state
+        state.key = (self._identity_class, identity, None)
+        if self._manager.dispatch.load:
+            # Extensions of SQLAlchemy, such as the one that tracks changes of JSON, wait for it.
+            self._manager.dispatch.load(state, None)
         return instance
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql import ClauseElement
 
+from core.database.json import check_json
 from core.database.types import Instant
 from core.instants import to_instant
 
@@ -47,6 +48,8 @@ def normaliser(column: Any) -> Normaliser | None:
         return _whole_number(_BITS.get(type(kind)))
     if isinstance(kind, sqltypes.Float) and not kind.asdecimal:
         return _real_number
+    if isinstance(kind, sqltypes.JSON):
+        return check_json
     return _decimal_number if isinstance(kind, sqltypes.Numeric) else None
 
 

@@ -405,7 +405,7 @@ def test_a_bare_annotation_gets_a_type_that_all_databases_keep_alike() -> None:
     """64-bit numbers, double precision, times with microseconds, texts with a length, JSON."""
     types = {column.key: str(column.type) for column in Everything.__table__.columns}
     assert "DATETIME" == types["at"]
-    assert "JSON" == types["tags"] == types["steps"]
+    assert "Json()" == types["tags"] == types["steps"]
     assert "BIGINT" == str(Cell.__table__.c.count.type)
     assert "DOUBLE" == str(Celsius.__table__.c.kelvin.type)
     assert "VARCHAR(20)" == str(Pump.__table__.c.site.type)

@@ -1,0 +1,33 @@
+"""Durations as people write them."""
+
+import re
+from datetime import timedelta
+
+__all__ = ["to_duration"]
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_FORM = re.compile(r"([0-9]{1,9})([smhdw])")
+
+
+def to_duration(value: object) -> timedelta:
+    """Convert a duration.
+
+    Args:
+        value: A timedelta, or text: a whole number and one of ``s``, ``m``, ``h``, ``d``, ``w`` (seconds,
+            minutes, hours, days, weeks), as in ``"30d"`` and ``"12h"``.
+
+    Raises:
+        ValueError: It is no duration, or not longer than nothing.
+    """
+    if isinstance(value, str) and (found := _FORM.fullmatch(value.strip())) is not None:
+        try:
+            value = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        except OverflowError as error:
+            raise ValueError(f"{value!r} is too long a duration") from error
+    if not isinstance(value, timedelta):
+        raise ValueError(  # noqa: TRY004 - the same for every value that does not do
+            f"{value!r:.60} is no duration; write '45s', '90m', '12h', '30d', '2w' or a timedelta"
+        )
+    if value <= timedelta(0):
+        raise ValueError(f"{value} is no duration in which anything can grow old")
+    return value
