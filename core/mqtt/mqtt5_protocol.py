@@ -54,6 +54,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._keepalive = Keepalive(options.keepalive, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
@@ -90,7 +91,9 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         return self._decoder.room()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take in what was read."""
+        """Take in what was read; after the end it is read and dropped, see ``_end``."""
+        if self._ended:
+            return
         self._decoder.filled(nbytes)
         self._keepalive.received(self._loop.time())
         self._read()
@@ -109,8 +112,9 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
             self._end(connection_problem(str(exc) or type(exc).__name__, self._options))
         else:
             self._end(self._unavailable("closed the connection without saying why"))
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._patience):
+            if timer is not None:
+                timer.cancel()
         self._writable.set()
         self.gone.set_result(None)
 
@@ -313,9 +317,11 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         if farewell and not self._transport.is_closing():
+            # Closing with unread bytes makes TCP reset the connection, and the broker drop what we sent last.
+            # So the broker closes, as it should after DISCONNECT (MQTT 5 section 3.14.4).
             self._transport.write(farewell)
-            self._transport.close()
-            self._loop.call_later(_FAREWELL_PATIENCE, self._transport.abort)
+            self._transport.resume_reading()
+            self._patience = self._loop.call_later(_FAREWELL_PATIENCE, self._transport.abort)
         else:
             self._transport.abort()
 

@@ -324,6 +324,23 @@ async def test_closing_does_not_wait_for_a_frozen_broker(broker: ScriptedBroker,
     broker_side.cut()
 
 
+async def test_closing_drops_nothing_that_was_sent_last(broker: ScriptedBroker, client: Client) -> None:
+    """Acknowledgements arrive although bytes of the broker lie unread in the socket."""
+    client.hold = True
+    connection = await client.connect()
+    broker_side = await broker.connection()
+    for number in range(1, 101):
+        broker_side.publish("a", b"x" * 1_000, qos=1, packet_id=number)
+    messages = list(await client.received(100))
+    connection.pause()
+    broker_side.send(*[packets.PublishPacket("a", b"x" * 1_000) for _ in range(100)])
+    connection.acknowledge(messages)
+    await connection.close()
+    await broker_side.expect(packets.PubAckPacket, 100)
+    await broker_side.expect(packets.DisconnectPacket)
+    assert 100 == len(client.inbox)
+
+
 # --- limits of the broker ---
 
 
