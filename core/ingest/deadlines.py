@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from core import parking
+
 __all__ = ["Deadline", "Deadlines"]
 
 # Seconds between two looks at what is running: a quarter of the shortest limit, within these bounds.
@@ -66,6 +68,7 @@ class Deadlines:
             on_park: Called whenever the handler begins to wait for a commit.
         """
         deadline = Deadline(task, limit, on_park)
+        parking.current.set(deadline)
         self._running.add(deadline)
         if self._timer is None or limit < self._shortest:
             self._shortest = min(limit, self._shortest)
@@ -75,6 +78,9 @@ class Deadlines:
     def end(self, deadline: Deadline) -> None:
         """Stop the clock of a handler, and take back the cancellation that it caused; once."""
         self._running.remove(deadline)
+        # Or the task would hold its context, the context this deadline, and the deadline the task: garbage
+        # that only the collector finds, for every message.
+        parking.current.set(None)
         if deadline.expired:
             deadline.task.uncancel()
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from core import parking, topics
+from core import topics
 from core.backoff import Backoff
 from core.context import Client, Context
 from core.encoding import encode
@@ -163,9 +163,7 @@ class Dispatcher:
     def _begin(self, match: RouteMatch, on_park: OnPark | None) -> Deadline:
         task = asyncio.current_task()
         assert task is not None, "handlers run in tasks"
-        deadline = self._deadlines.begin(task, match.compiled.route.timeout or self._timeout, on_park)
-        parking.current.set(deadline)
-        return deadline
+        return self._deadlines.begin(task, match.compiled.route.timeout or self._timeout, on_park)
 
     def _judge(
         self, match: RouteMatch, message: Message, deadline: Deadline, error: BaseException, *, together: bool
