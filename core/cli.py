@@ -160,7 +160,7 @@ def _tune_collector() -> None:
     """Let the garbage collector look rarely: messages leave few cycles, and each look costs a quarter of the speed."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(100_000, 20, 20)
 
 
 async def _live(bootstrap: Bootstrap, application: Application, *, demo: bool, channel: Channel | None = None) -> None:

@@ -133,7 +133,7 @@ class Model(DeclarativeBase):
     @classmethod
     async def create(cls, /, **fields: Any) -> Self: ...
     @classmethod
-    async def create(cls, model: type[Any] | None = None, /, **fields: Any) -> Any:
+    def create(cls, model: type[Any] | None = None, /, **fields: Any) -> Any:
         """Insert a row and return after its COMMIT.
 
         Args:
@@ -151,7 +151,8 @@ class Model(DeclarativeBase):
             DatabaseUnavailable: The database cannot serve now.
             DatabaseNotConfigured: No database is installed.
         """
-        return await cls.database().create(cls._target(model), fields)
+        # The coroutine itself, with nothing around it: this is the one verb that every message may use.
+        return cls.database().create(cls._target(model), fields)
 
     @overload
     @classmethod

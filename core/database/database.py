@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
@@ -144,12 +144,12 @@ class Database:
         self._handed_out.add(session)
         return session
 
-    async def create(self, model: type[T], fields: Mapping[str, Any]) -> T:
+    def create(self, model: type[T], fields: dict[str, Any]) -> Coroutine[Any, Any, T]:
         """Insert a row, or find the row of the same natural key, and return after COMMIT.
 
         Args:
             model: A mapped class.
-            fields: Values by attribute name.
+            fields: Values by attribute name; taken over.
 
         Returns:
             A detached instance with all generated columns filled.
@@ -160,7 +160,7 @@ class Database:
             SchemaError: The table or a column is missing.
             DatabaseUnavailable: The database cannot serve now.
         """
-        return await self._writes.create(model, dict(fields))  # type: ignore[no-any-return]
+        return self._writes.create(model, fields)
 
     async def insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert many rows and return after COMMIT; those whose natural key is there stay as they are.

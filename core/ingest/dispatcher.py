@@ -1,7 +1,7 @@
 """The dispatcher: runs messages through a route and turns whatever happens into an outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -22,7 +22,8 @@ __all__ = ["Dispatcher", "Sender"]
 
 OnPark = Callable[[], None]
 
-_APART = object()
+# What a batch ends with when each of its messages must be tried alone; nobody else sees it.
+_APART = Outcome(Disposition.REJECTED)
 
 logger = structlog.get_logger(__name__)
 
@@ -50,7 +51,9 @@ class Dispatcher:
         self._outages = Outages(translate)
         self._deadlines = Deadlines()
 
-    async def dispatch(self, match: RouteMatch, message: Message, on_park: OnPark | None = None) -> Outcome:
+    def dispatch(
+        self, match: RouteMatch, message: Message, on_park: OnPark | None = None
+    ) -> Coroutine[Any, Any, Outcome]:
         """Run a message through a route, again and again while the infrastructure is away.
 
         Args:
@@ -62,21 +65,7 @@ class Dispatcher:
             Its outcome; errors of the handler are part of it. Only cancellation is raised: then the
             message must not be acknowledged.
         """
-        if message.truncated_size:
-            return _too_large(match, message)
-        context: Context
-
-        def start() -> Awaitable[Any]:
-            nonlocal context
-            context = match.context(message, self._client)
-            return match.compiled.pipeline(context)
-
-        ended = await self._run(match, message, start, on_park)
-        if ended.__class__ is Outcome:
-            return ended
-        if ended is not None:
-            await self._answer(match, context, ended)
-        return PROCESSED if context.reached else FILTERED
+        return self._run(_Single(match, message), on_park)
 
     async def dispatch_batch(
         self, matches: Sequence[tuple[RouteMatch, Message]], on_park: OnPark | None = None
@@ -94,80 +83,59 @@ class Dispatcher:
         Returns:
             The outcome of each message, in the same order.
         """
-        contexts = [match.context(message, self._client) for match, message in matches]
-        outcomes = [
-            await self._admit(match, message, context)
-            for (match, message), context in zip(matches, contexts, strict=True)
+        admissions = [_Admission(match, message) for match, message in matches]
+        outcomes = [await self._run(admission, None) for admission in admissions]
+        admitted = [
+            admission.context
+            for admission, outcome in zip(admissions, outcomes, strict=True)
+            if outcome is PROCESSED and admission.context is not None
         ]
-        admitted = [context for context, outcome in zip(contexts, outcomes, strict=True) if outcome is None]
-        ends: Iterator[Outcome] = iter(await self._act(matches[0][0], admitted, on_park))
-        return [next(ends) if outcome is None else outcome for outcome in outcomes]
-
-    async def _admit(self, match: RouteMatch, message: Message, context: Context) -> Outcome | None:
-        """Send one message of a batch through its middleware; ``None`` lets it into the batch."""
-        if message.truncated_size:
-            return _too_large(match, message)
-        ended = await self._run(match, message, lambda: match.compiled.pipeline(context), None)
-        if isinstance(ended, Outcome):
-            return ended
-        return None if context.reached else FILTERED
+        ends = iter(await self._act(matches[0][0], admitted, on_park))
+        return [next(ends) if outcome is PROCESSED else outcome for outcome in outcomes]
 
     async def _act(self, match: RouteMatch, contexts: Sequence[Context], on_park: OnPark | None) -> list[Outcome]:
         """Run the action of a batch route for all messages at once, or for each where that fails."""
         if not contexts:
             return []
-        batch = match.compiled.action.batch
-        assert batch is not None, "only batch routes get here"
-        together = len(contexts) > 1
-        ended = await self._run(match, contexts[0].message, lambda: batch(contexts), on_park, together=together)
-        if ended is _APART:
-            # Begun in order; their writes share a commit again.
-            alone = [self._act(match, [context], None) for context in contexts]
-            return [outcome for (outcome,) in await asyncio.gather(*alone)]
-        return [ended if isinstance(ended, Outcome) else PROCESSED] * len(contexts)
+        together = await self._run(_Together(match, contexts), on_park)
+        if together is not _APART:
+            return [together] * len(contexts)
+        logger.warning("batch is tried message by message", action=match.route.action_name, messages=len(contexts))
+        # Begun in order; their writes share a commit again.
+        alone = [self._run(_Together(match, [context]), None) for context in contexts]
+        return list(await asyncio.gather(*alone))
 
-    async def _run(
-        self,
-        match: RouteMatch,
-        message: Message,
-        start: Callable[[], Awaitable[Any]],
-        on_park: OnPark | None,
-        *,
-        together: bool = False,
-    ) -> Any:
-        """Run code of the user's, again and again while the infrastructure is away.
-
-        Returns:
-            What it returned; an Outcome when it failed; ``_APART`` when it failed for several messages
-            ``together`` and one of them may be the cause.
-        """
+    async def _run(self, work: "_Work", on_park: OnPark | None) -> Outcome:
+        """Run code of the user's, again and again while the infrastructure is away."""
+        if work.message.truncated_size:
+            return _too_large(work)
+        limit = work.match.compiled.route.timeout or self._timeout
+        task = asyncio.current_task()
+        assert task is not None, "handlers run in tasks"
         held: _Hold | None = None
         while True:
-            deadline = self._begin(match, on_park)
+            deadline = self._deadlines.begin(task, limit, on_park)
             try:
-                ended = await start()
+                answer = await work.start(self._client)
                 self._deadlines.end(deadline)
             except BaseException as error:  # noqa: BLE001 - the reason follows
                 # The one place for every error of every handler, sys.exit() and a library's panic included: a
                 # message that ended without an outcome would block its lane and its slot for ever.
                 self._deadlines.end(deadline)
-                ended = self._judge(match, message, deadline, error, together=together)
-                if isinstance(ended, MqueductError):
-                    held = held or _Hold(self._outages, ended, message)
+                outcome = self._judge(work, deadline, error)
+                if isinstance(outcome, MqueductError):
+                    held = held or _Hold(self._outages, outcome, work.message)
                     await held.wait()
                     continue
+            else:
+                outcome = work.outcome()
+                if answer is not None and work.answers:
+                    await self._answer(work, answer)
             if held is not None:
                 held.end()
-            return ended
+            return outcome
 
-    def _begin(self, match: RouteMatch, on_park: OnPark | None) -> Deadline:
-        task = asyncio.current_task()
-        assert task is not None, "handlers run in tasks"
-        return self._deadlines.begin(task, match.compiled.route.timeout or self._timeout, on_park)
-
-    def _judge(
-        self, match: RouteMatch, message: Message, deadline: Deadline, error: BaseException, *, together: bool
-    ) -> Any:
+    def _judge(self, work: "_Work", deadline: Deadline, error: BaseException) -> Outcome | MqueductError:
         """Decide what an error means: an outcome, or the outage behind it; raises a cancellation."""
         if _being_cancelled(error, deadline.task):
             raise error
@@ -179,14 +147,11 @@ class Dispatcher:
         outage = self._outages.behind(error)
         if outage is not None:
             return outage
-        if together:
-            logger.warning("batch is tried message by message", action=match.route.action_name, error=str(error))
-            return _APART
-        return _rejected(match, message, reason, error)
+        return work.failed(reason, error)
 
-    async def _answer(self, match: RouteMatch, context: Context, answer: Any) -> None:
+    async def _answer(self, work: "_Work", answer: Any) -> None:
         """Publish what the action returned; an answer that cannot be sent does not undo the work."""
-        message = context.message
+        match, message = work.match, work.message
         topic = message.response_topic or match.compiled.reply_topic(match.params)
         if topic is None:
             return
@@ -197,6 +162,70 @@ class Dispatcher:
             await self._client.send(Publication(topic, payload, correlation_data=message.correlation_data))
         except BrokerError as error:
             logger.error("the answer was not sent", topic=message.topic, reply=topic, reason=str(error))
+
+
+class _Work:
+    """What the dispatcher runs: how it starts, and what its end means."""
+
+    __slots__ = ("context", "match", "message")
+
+    #: Whether what the code returns is sent to who asked.
+    answers = False
+
+    def __init__(self, match: RouteMatch, message: Message) -> None:
+        self.match = match
+        self.message = message
+        self.context: Context | None = None
+
+    def start(self, client: Client) -> Awaitable[Any]:
+        """Run the pipeline of the route on a fresh context."""
+        self.context = context = self.match.context(self.message, client)
+        return self.match.compiled.pipeline(context)
+
+    def outcome(self) -> Outcome:
+        """What it means that no error was raised."""
+        return PROCESSED if self.context is not None and self.context.reached else FILTERED
+
+    def failed(self, reason: Reason, error: BaseException) -> Outcome:
+        """What it means that an error was raised."""
+        return _rejected(self.match, self.message, reason, error)
+
+
+class _Single(_Work):
+    """A message on its way through a route."""
+
+    __slots__ = ()
+    answers = True
+
+
+class _Admission(_Work):
+    """A message on its way through the middleware into a batch."""
+
+    __slots__ = ()
+
+
+class _Together(_Work):
+    """The action of a batch route, for messages that came through the middleware."""
+
+    __slots__ = ("contexts",)
+
+    def __init__(self, match: RouteMatch, contexts: Sequence[Context]) -> None:
+        super().__init__(match, contexts[0].message)
+        self.contexts = contexts
+
+    def start(self, client: Client) -> Awaitable[Any]:
+        """Run the action."""
+        batch = self.match.compiled.action.batch
+        assert batch is not None, "only batch routes gather batches"
+        return batch(self.contexts)
+
+    def outcome(self) -> Outcome:
+        """All of them are done."""
+        return PROCESSED
+
+    def failed(self, reason: Reason, error: BaseException) -> Outcome:
+        """Of several messages one may be the cause."""
+        return _APART if len(self.contexts) > 1 else super().failed(reason, error)
 
 
 class _Hold:
@@ -240,9 +269,9 @@ def _reason(error: BaseException) -> Reason:
     return Reason.INVALID if isinstance(error, InvalidPayload) else Reason.HANDLER_ERROR
 
 
-def _too_large(match: RouteMatch, message: Message) -> Outcome:
-    size = f"{message.truncated_size} bytes, of which only the beginning was kept"
-    return _rejected(match, message, Reason.TOO_LARGE, ValueError(size))
+def _too_large(work: _Work) -> Outcome:
+    size = f"{work.message.truncated_size} bytes, of which only the beginning was kept"
+    return work.failed(Reason.TOO_LARGE, ValueError(size))
 
 
 def _rejected(match: RouteMatch, message: Message, reason: Reason, error: BaseException) -> Outcome:
