@@ -4,13 +4,15 @@ import math
 from typing import Any
 
 from sqlalchemy import JSON, ColumnElement
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql import operators
+from sqlalchemy.sql.elements import Null
 from sqlalchemy.sql.operators import OperatorType
 
 __all__ = ["MAX_DEPTH", "Json", "check_json"]
 
-#: Levels of nesting; MariaDB's JSON functions read no more.
-MAX_DEPTH = 32
+#: Levels of nesting; MariaDB reads no more.
+MAX_DEPTH = 31
 
 # Bits: Python reads 4,300 digits.
 _LARGEST_INTEGER = 14_000
@@ -26,7 +28,7 @@ class _JsonComparator(JSON.Comparator[Any]):
 
     def operate(self, op: OperatorType, *other: Any, **kwargs: Any) -> ColumnElement[Any]:
         """Build an expression; a comparison of a document only with NULL."""
-        if op in _COMPARISONS and other[0] is not None:
+        if op in _COMPARISONS and other[0] is not None and not isinstance(other[0], Null):
             raise TypeError(
                 "databases disagree on whether two JSON documents are equal; fix: compare a value inside, as in "
                 'Model.column["key"].as_string() == "value" (or as_integer(), as_float(), as_boolean())'
@@ -46,6 +48,12 @@ class Json(JSON):
 
     def __init__(self) -> None:
         super().__init__(none_as_null=True)
+
+
+@compiles(Json, "sqlite")
+def _text(_type: Json, _compiler: object, **_options: Any) -> str:
+    # A column called JSON has SQLite's numeric affinity: the document "1.0" would become the number 1.
+    return "TEXT"
 
 
 def check_json(value: Any) -> Any:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapper
 from core.database.values import Normaliser, is_sql, normaliser
 from core.exceptions import InvalidValue, UnknownField
 
-__all__ = ["build", "check_key", "check_names", "default_maker", "natural_key"]
+__all__ = ["build", "change", "check_key", "check_names", "default_maker", "natural_key"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,32 @@ def build(model: type[T], fields: Mapping[str, Any]) -> T:
         elif normalise is not None and value is not None and not is_sql(value):
             given[attribute] = _normalised(model, attribute, normalise, value)
     return instance
+
+
+def change(instance: Any, fields: Mapping[str, Any]) -> None:
+    """Give an instance other values, checked as those of a new one are.
+
+    Args:
+        instance: Of a mapped class.
+        fields: Values by attribute name.
+
+    Raises:
+        UnknownField: A name is no attribute of the model; the message suggests one.
+        InvalidValue: A value does not fit its column; then nothing is changed.
+    """
+    model: Any = type(instance)
+    check_names(model, fields)
+    plans = {plan.attribute: plan.normalise for plan in _plans(model)}
+    values = dict(fields)
+    for name, value in fields.items():
+        normalise = plans.get(name)
+        if normalise is not None and value is not None and not is_sql(value):
+            values[name] = _normalised(model, name, normalise, value)
+    for name, value in values.items():
+        try:
+            setattr(instance, name, value)
+        except (ValueError, TypeError) as error:
+            raise InvalidValue(f"{model.__name__}: {error}") from error
 
 
 def check_key(model: type[Any], key: Any) -> Any:

@@ -119,11 +119,16 @@ class Writes:
         operations: list[Operation] = []
         for intent in intents:
             last: Operation | None = None
-            for fields in intent.rows:
+            for number, fields in enumerate(intent.rows):
                 shape = self._shapes.of(intent.model, fields)
                 if not (shape.bulk_upsert if intent.upsert else shape.bulk):
                     return None
-                row = shape.row(dict(fields))
+                try:
+                    row = shape.row(dict(fields))
+                except InvalidValue as error:
+                    if len(intent.rows) == 1:
+                        raise
+                    raise InvalidValue(f"row {number}: {error}") from error
                 if last is not None and last.shape is shape:
                     last.rows.append(row)
                 else:

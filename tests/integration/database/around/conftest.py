@@ -1,0 +1,23 @@
+"""A database with the tables of the models of this folder, and the shipped ones, on each kind of server."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.models import Device, SensorReading, User
+from core.database.database import Database
+from core.database.metadata import metadata, writer_table
+from core.model import Model
+from tests.integration.database.around.models import MODELS
+
+TABLES = [writer_table, *(model.__table__ for model in (*MODELS, Device, SensorReading, User))]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Installed on Model."""
+    database = Model.configure(database_url, statement_timeout=10)
+    async with database.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all, tables=TABLES)
+    yield database
+    await Model.cleanup()
