@@ -95,6 +95,8 @@ def _environment(order: Order, setting: Setting) -> dict[str, str]:
         "MQTT_PORT": str(order.port),
         "MQTT_CLIENT_ID": order.client_id,
         "DATABASE_URL": order.url,
+        # The tables are there already, made as the models say; the service notes that.
+        "DB_AUTO_MIGRATE": "true",
         "INGEST_WINDOW": str(order.window),
         "INGEST_WORKERS": str(setting.workers),
         "BENCH_ROUTES": str(setting.routes),
