@@ -21,11 +21,11 @@ async def prune(
     batch: int = 10_000,
     progress: Callable[[int], Any] | None = None,
 ) -> int:
-    """Remove old rows for good, as in ``await prune(SensorReading, older_than="30d")``.
+    """Remove old rows for good, in transactions so small that a busy service does not notice.
 
-    Works in small transactions, so that it can run beside a busy service; ended at any moment, it goes on
-    where it was when it is called again. It follows an index that begins with the time, where there is
-    one, else the primary key. Rows that are only marked as deleted are removed like all others.
+    ``await prune(SensorReading, older_than="30d")``; ended at any moment, it goes on where it was when it is
+    called again. It follows an index that begins with the time, where there is one, else the primary key.
+    Rows that are only marked as deleted are removed like all others.
 
     Args:
         model: The model.

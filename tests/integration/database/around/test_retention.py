@@ -126,9 +126,7 @@ async def test_the_index_leads_to_the_old_rows(database: Database, fresh_databas
     """No statement reads the whole table."""
     async with database.engine.begin() as connection:
         await connection.execute(
-            text(
-                "INSERT INTO around_indexed (at) SELECT now() - n * interval '1 minute' FROM generate_series(1, 20000) n"
-            )
+            text("INSERT INTO around_indexed (at) SELECT now() - n * interval '1 min' FROM generate_series(1, 20000) n")
         )
         await connection.execute(text("ANALYZE around_indexed"))
     statements: list[tuple[str, Any]] = []
