@@ -1,6 +1,7 @@
 """The consumer: takes messages from the subscriber, runs their routes and has them acknowledged."""
 
 import asyncio
+import contextvars
 import sys
 from collections import Counter, deque
 from collections.abc import Coroutine, Hashable, Sequence
@@ -130,6 +131,7 @@ class Consumer:
         self._batches: dict[CompiledRoute, BatchQueue[_Gathered]] = {}
         self._following: deque[_Job] = deque()
         self._starting = False
+        self._context = contextvars.copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
         self._intake: Intake | None = None
         self._paused = False
@@ -215,7 +217,8 @@ class Consumer:
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         # Begins at once where Python can (3.12): most handlers get to their commit without waiting.
-        task = _begin_task(coroutine)
+        # In the service's context, not in that of the handler whose parking lets this one begin.
+        task = _begin_task(coroutine, self._context.copy())
         if not task.done():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -352,10 +355,10 @@ class Consumer:
         self._in_work.clear()
 
 
-def _begin_task(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def _begin_task(coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
     if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=True)
-    return asyncio.get_running_loop().create_task(coroutine)
+        return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context, eager_start=True)
+    return asyncio.get_running_loop().create_task(coroutine, context=context)
 
 
 def _lane(match: RouteMatch, topic: str) -> Hashable:
