@@ -241,10 +241,12 @@ def test_routes_are_listed_with_their_place(tmp_path: Path) -> None:
 
 def test_check_of_a_good_set_up(mosquitto: Mosquitto, postgres: PostgreSQL, tmp_path: Path) -> None:
     """One line each, exit code 0, no password."""
-    done = run(["check"], settings(tmp_path, mosquitto.port, DATABASE_URL=postgres.url))
+    variables = settings(tmp_path, mosquitto.port, DATABASE_URL=postgres.url, DB_AUTO_MIGRATE="true")
+    done = run(["check"], variables)
     assert (0, "") == (done.returncode, done.stderr)
     states = [line.split()[:2] for line in done.stdout.splitlines()]
-    assert [["settings", "ok"], ["routes", "ok"], ["database", "ok"], ["broker", "ok"]] == states
+    names = ["settings", "routes", "database", "migrations", "broker"]
+    assert [[name, "ok"] for name in names] == states
     assert "secret" not in done.stdout
 
 
@@ -273,7 +275,7 @@ def test_check_lists_several_problems_below_each_other(tmp_path: Path) -> None:
     done = run(["check"], settings(tmp_path, 1, INGEST_WINDOW="0", LOG_LEVEL="loud"))
     assert 1 == done.returncode
     lines = done.stdout.splitlines()
-    assert "settings  FAILED  2 problems:" == lines[0]
+    assert "settings   FAILED  2 problems:" == lines[0]
     assert ["  INGEST_WINDOW", "  LOG_LEVEL"] == [line.split(" (")[0] for line in lines[1:3]]
     assert ["skipped", "skipped"] == [line.split()[1] for line in lines[-2:]]
 

@@ -48,10 +48,10 @@ async def lines(capsys: pytest.CaptureFixture[str], *steps: Any) -> tuple[bool, 
 async def test_good_service_gets_a_line_for_each_part(capsys: pytest.CaptureFixture[str]) -> None:
     """Settings, routes, database, broker."""
     expected = [
-        "settings  ok      complete and valid",
-        "routes    ok      2 routes",
-        "database  ok      sqlite+aiosqlite://",
-        "broker    ok      embedded, starts with the service (MQTT_BROKER is not set)",
+        "settings   ok      complete and valid",
+        "routes     ok      2 routes",
+        "database   ok      sqlite+aiosqlite://",
+        "broker     ok      embedded, starts with the service (MQTT_BROKER is not set)",
     ]
     assert (True, expected) == await lines(capsys, dict, table, embedded)
 
@@ -61,12 +61,12 @@ async def test_problems_are_listed_and_what_needs_them_is_skipped(capsys: pytest
     settings = failing(ConfigurationError("ONE: wrong\nTWO: wrong"))
     routes = failing(RouteFileError("routes: none"))
     expected = [
-        "settings  FAILED  2 problems:",
+        "settings   FAILED  2 problems:",
         "  ONE: wrong",
         "  TWO: wrong",
-        "routes    FAILED  routes: none",
-        "database  skipped mend the above first",
-        "broker    skipped mend the above first",
+        "routes     FAILED  routes: none",
+        "database   skipped mend the above first",
+        "broker     skipped mend the above first",
     ]
     assert (False, expected) == await lines(capsys, settings, routes, embedded)
 
@@ -74,14 +74,14 @@ async def test_problems_are_listed_and_what_needs_them_is_skipped(capsys: pytest
 async def test_database_that_cannot_be_configured(capsys: pytest.CaptureFixture[str]) -> None:
     """A URL may be well formed and yet name a driver that is missing."""
     sound, printed = await lines(capsys, dict, table, failing(ConfigurationError("no driver")))
-    assert (False, "database  FAILED  no driver") == (sound, printed[2])
+    assert (False, "database   FAILED  no driver") == (sound, printed[2])
 
 
 async def test_bug_in_a_route_file_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     """The line in the table tells where to look."""
     assert not await check(dict, failing(NameError("name 'x' is not defined")), embedded)
     out, err = capsys.readouterr()
-    assert "routes    FAILED  NameError: name 'x' is not defined (traceback above)" in out.splitlines()
+    assert "routes     FAILED  NameError: name 'x' is not defined (traceback above)" in out.splitlines()
     assert "Traceback" in err
 
 

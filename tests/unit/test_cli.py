@@ -1,6 +1,7 @@
 """The command line, with a composition root made for the test."""
 
 import asyncio
+import io
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from core.application import Application
 from core.cli import Example, main
 from core.context import Client
 from core.database.database import Database
+from core.database.migrations import Migrations
 from core.exceptions import BrokerRefused, ConfigurationError, MqueductError
 from core.mqtt.options import BrokerOptions
 from core.router import Router
@@ -58,6 +60,9 @@ class Bootstrap:
     def create_app(self, _settings: Any, routes: RouteTable, /) -> Application:
         return Refused(BrokerOptions("127.0.0.1", 1), Database("sqlite://"), routes)
 
+    def create_migrations(self, _settings: Any, /) -> Migrations:
+        return Migrations(Database("sqlite://"), self.ROOT / "app" / "migrations")
+
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
@@ -97,7 +102,7 @@ def test_check_exits_with_1_when_something_is_wrong(run: Run) -> None:
     """Here the broker is away."""
     code, out, _ = run("check")
     assert 1 == code
-    assert "broker    FAILED" in out
+    assert "broker     FAILED" in out
 
 
 def test_unknown_command_is_refused(run: Run) -> None:
@@ -109,4 +114,18 @@ def test_help_names_every_command(run: Run) -> None:
     """A newcomer's first question."""
     code, out, _ = run("--help")
     assert 0 == code
-    assert all(command in out for command in ("run", "routes", "check", "publish"))
+    assert all(command in out for command in ("run", "routes", "check", "publish", "migrate"))
+
+
+def test_fresh_does_nothing_without_a_yes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody there to answer is a no."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    code, out, _ = run("migrate:fresh")
+    assert (1, True) == (code, out.startswith("Drop all tables of sqlite+aiosqlite://"))
+
+
+def test_status_lists_what_is_pending(run: Run) -> None:
+    """And says what to do about it."""
+    code, out, _ = run("migrate:status")
+    assert (0, "pending  0001 create the first tables") == (code, out.splitlines()[0])
+    assert out.endswith("fix: python main.py migrate.\n")

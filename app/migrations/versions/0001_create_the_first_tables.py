@@ -25,8 +25,8 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
-        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
         sa.UniqueConstraint("user_id", name=op.f("uq_users_user_id")),
+        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
     )
     op.create_table(
         "devices",
@@ -52,7 +52,6 @@ def upgrade() -> None:
         sa.Column("value", sa.Double(), nullable=False),
         sa.Column("unit", sa.String(32), nullable=False),
         sa.Column("timestamp", Instant(), nullable=False),
-        sa.CheckConstraint("device_id <> '' OR sensor_id <> ''", name=op.f("ck_sensor_readings_has_origin")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sensor_readings")),
         sa.UniqueConstraint(
             "device_id",
@@ -61,6 +60,7 @@ def upgrade() -> None:
             "timestamp",
             name=op.f("uq_sensor_readings_device_id_sensor_id_sensor_type_timestamp"),
         ),
+        sa.CheckConstraint("device_id <> '' OR sensor_id <> ''", name=op.f("ck_sensor_readings_has_origin")),
     )
     op.create_index(op.f("ix_sensor_readings_device_id_timestamp"), "sensor_readings", ["device_id", "timestamp"])
     op.create_table(

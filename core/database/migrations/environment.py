@@ -18,6 +18,7 @@ from core.database.types import Instant
 
 __all__ = ["comparison", "run_migrations", "tables_of"]
 
+_NOW = re.compile(r"\b(?:now|current_timestamp|localtimestamp)\b(?:\(\d*\))?")
 _MADE = re.compile(r"""(?:create_table\(|rename_table\([^,]*,)\s*["']([^"']+)["']""")
 
 
@@ -51,7 +52,7 @@ def comparison(versions: Path) -> dict[str, Any]:
     return {
         "target_metadata": metadata,
         "compare_type": True,
-        "compare_server_default": True,
+        "compare_server_default": _differs,
         # SQLite alters a table by copying it, and revisions run on every database.
         "render_as_batch": True,
         "render_item": _render,
@@ -75,6 +76,28 @@ class _Ours:
 def tables_of(versions: Path) -> set[str]:
     """The names of the tables that the revision files create, or rename others to."""
     return {name for file in versions.glob("*.py") for name in _MADE.findall(file.read_text(encoding="utf-8"))}
+
+
+def _differs(
+    context: MigrationContext,
+    _there: object,
+    _wanted: object,
+    stored: str | None,
+    _default: object,
+    rendered: str | None,
+) -> bool | None:
+    """Compare server defaults where the databases' own words for them must be known; ``None`` leaves it to Alembic."""
+    if context.dialect.name not in {"mysql", "mariadb"} or stored is None or rendered is None:
+        return None
+    return _plain(stored) != _plain(rendered)
+
+
+def _plain(default: str) -> str:
+    """Spell a default of MySQL or MariaDB in one way: they keep ``now()`` and ``false`` as something else."""
+    if default.startswith("'"):
+        return default[1:-1]
+    default = _NOW.sub("now", default.lower())
+    return {"true": "1", "false": "0"}.get(default, default)
 
 
 def _render(kind: str, item: object, context: AutogenContext) -> str | Literal[False]:

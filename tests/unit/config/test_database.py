@@ -180,8 +180,25 @@ def test_pool_options():
         ("DB_ECHO", "2"),
         ("DB_STATEMENT_TIMEOUT", "nan"),
         ("DB_AUTO_CREATE_TABLES", "x"),
+        ("DB_AUTO_MIGRATE", "x"),
     ],
 )
 def test_wrong_values(problems, name, value):
     """A value outside of what is allowed is a problem of its variable."""
     assert [name] == [line.split()[0] for line in problems({name: value})]
+
+
+@pytest.mark.parametrize(
+    ("environ", "creates"),
+    [
+        ({}, True),
+        ({"DATABASE_URL": "sqlite:///a.db"}, True),
+        ({"DB_CONNECTION": "postgresql"}, False),
+        ({"DATABASE_URL": "mysql://a@b/c"}, False),
+        ({"DB_AUTO_CREATE_TABLES": "false"}, False),
+        ({"DB_CONNECTION": "mariadb", "DB_AUTO_CREATE_TABLES": "true"}, True),
+    ],
+)
+def test_tables_are_created_in_sqlite_only_unless_wished(environ, creates):
+    """A server's database is migrated; a first run needs no command."""
+    assert creates == database(**environ).creates_tables
