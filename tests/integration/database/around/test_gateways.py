@@ -57,7 +57,7 @@ def watched(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     statements: list[str] = []
 
     def note(statement: str) -> None:
-        if statement.startswith("INSERT INTO sensor_readings"):
+        if "INSERT INTO sensor_readings" in statement:
             statements.append(statement)
 
     own = writer(database)
