@@ -24,6 +24,9 @@ __all__ = ["BufferStatistics", "WriteBuffer"]
 _CONNECT_TIME = 5.0
 _CLOSING_TIME = 3.0
 
+# A flush takes no more writes than this: while it is at work, the next ones are gathered and not merely waited for.
+_MOST_ROWS = 500
+
 logger = structlog.get_logger(__name__)
 
 
@@ -133,9 +136,18 @@ class WriteBuffer:
         while self._waiting or self._locked_out.due:
             if self._locked_out.due:
                 await self._settle(self._locked_out.take(), patient=False)
-            atoms = [atom for atom in self._waiting if not atom.withdrawn]
-            self._waiting.clear()
-            await self._settle(atoms)
+            await self._settle(self._take())
+
+    def _take(self) -> list[Atom]:
+        """The next atoms to flush, in order; not all of many, so that the next ones gather while these are written."""
+        atoms: list[Atom] = []
+        rows = 0
+        while self._waiting and rows < _MOST_ROWS:
+            atom = self._waiting.popleft()
+            if not atom.withdrawn:
+                atoms.append(atom)
+                rows += sum([len(operation.rows) for operation in atom.operations])
+        return atoms
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Let nobody wait for ever if flushing itself breaks, and go on with what has come in since."""
