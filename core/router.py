@@ -161,7 +161,7 @@ def _problem(route: Route) -> str | None:
         return f"ordered={route.ordered!r} is unknown; fix: True, False or 'strict'"
     if route.order_by is not None and route.ordered is False:
         return f"order_by={route.order_by!r} contradicts ordered=False; fix: leave one of them out"
-    if route.batch is not None and not (isinstance(route.batch, int) and route.batch > 0):
+    if route.batch is not None and (type(route.batch) is not int or route.batch < 1):
         return f"batch={route.batch!r} is no number of messages; fix: a whole number above 0"
     if route.batch is not None and (route.reply is not None or route.order_by is not None):
         return "a batch route answers nobody and keeps the order of arrival; fix: leave reply= and order_by= out"

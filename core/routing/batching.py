@@ -34,15 +34,15 @@ def handler_for(
         BindingError: It asks for something else; the message names file, pattern and fix.
     """
     takes_client = "client" in parameters
-    needed = [
-        n for n, p in parameters.items() if p.default is p.empty and n != "client" and p.kind is not p.VAR_KEYWORD
-    ]
-    if len(needed) != 1:
-        listed = ", ".join(needed) or "none"
+    given = {"client": None} if takes_client else {}
+    try:
+        inspect.signature(function).bind([], **given)
+    except TypeError as error:
         raise BindingError(
             f"{route.describe()}: the batch action {route.action_name} must take one list of contexts (it takes: "
-            f"{listed}); fix: write async def {route.action_name.rpartition('.')[2]}(self, contexts)"
-        )
+            f"{', '.join(parameters) or 'none'}); fix: write async def "
+            f"{route.action_name.rpartition('.')[2]}(self, contexts)"
+        ) from error
 
     def call(contexts: Sequence[Context]) -> Any:
         return function(contexts, client=contexts[0].client) if takes_client else function(contexts)
