@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from sqlalchemy import Index, String, UniqueConstraint
-from sqlalchemy.orm import deferred
+from sqlalchemy.orm import deferred, validates
 
 from core.model import Instant, Json, Mapped, Model, SoftDeletes, Timestamps, UUIDv7Key, mapped_column, relationship
 
@@ -32,6 +32,21 @@ class Machine(SoftDeletes, Timestamps, UUIDv7Key, Model):
     hall: Mapped["Hall | None"] = relationship(
         back_populates="machines", primaryjoin="foreign(Machine.hall_id) == Hall.id"
     )
+
+
+class Valve(SoftDeletes, Model):
+    """Validated by code, so that no bulk statement can write it."""
+
+    __tablename__ = "around_valves"
+    __natural_key__ = ("serial",)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    serial: Mapped[str] = mapped_column(String(20), unique=True)
+    level: Mapped[int] = mapped_column(default=0)
+
+    @validates("serial")
+    def _check_serial(self, _key: str, serial: str) -> str:
+        return serial
 
 
 class Settings(Model):
@@ -83,4 +98,4 @@ class Unreachable(Model):
     at: Mapped[dt.datetime] = mapped_column(Instant)
 
 
-MODELS = (Hall, Machine, Settings, Indexed, Unindexed, Pair, Unreachable)
+MODELS = (Hall, Machine, Valve, Settings, Indexed, Unindexed, Pair, Unreachable)

@@ -1,5 +1,7 @@
 """Deleted rows are hidden from every read, on each database, and can come back."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import delete, exists, func, select, text, update
 from sqlalchemy.orm import joinedload, selectinload
@@ -7,13 +9,20 @@ from sqlalchemy.orm import joinedload, selectinload
 from core.database.database import Database
 from core.exceptions import InvalidQuery
 from core.model import Model, with_deleted
-from tests.integration.database.around.models import Hall, Machine
+from tests.integration.database.around.models import Hall, Machine, Valve
 
 
 async def serials(statement: object = None) -> list[str]:
     async with await Model.get_session() as session:
         found = await session.scalars(select(Machine).order_by(Machine.serial) if statement is None else statement)
         return [machine.serial for machine in found]
+
+
+async def soft_delete(criterion: Any) -> int:
+    async with await Model.get_session() as session:
+        result = await session.execute(delete(Valve).where(criterion))
+        await session.commit()
+        return result.rowcount
 
 
 @pytest.fixture
@@ -117,6 +126,17 @@ async def test_a_redelivery_does_not_bring_a_row_back(hall: Hall, database: Data
     assert ["b"] == await serials()
     await Machine.upsert({"serial": "a", "is_deleted": False, "deleted_at": None})
     assert [("a", 5), ("b", 0)] == [(machine.serial, machine.level) for machine in await Machine.all()]
+
+
+async def test_nor_does_one_of_a_model_that_is_written_alone(database: Database) -> None:
+    """Row by row the rule is the same."""
+    first = await Valve.create(serial="a", level=1)
+    assert 1 == (await soft_delete(Valve.serial == "a"))
+    again = await Valve.create(serial="a", level=9)
+    assert (first.id, 1, True) == (again.id, again.level, again.is_deleted)
+    await Valve.upsert({"serial": "a", "level": 5})
+    assert [] == await Valve.all()
+    assert 1 == await Valve.restore(Valve.level == 5)
 
 
 async def test_a_deleted_row_can_be_refreshed(hall: Hall) -> None:
