@@ -161,8 +161,7 @@ async def bare(router: Router, messages: deque[Message]) -> float:
             message = messages.popleft()
             (match,) = table.match(message.topic)
             tasks.append(asyncio.create_task(match.compiled.pipeline(match.context(message, client))))  # type: ignore[arg-type]
-        while not all(task.done() for task in tasks):
-            await asyncio.sleep(0)
+        await asyncio.wait(tasks)
     return time.process_time() - began
 
 
