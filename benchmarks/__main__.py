@@ -5,12 +5,13 @@ import sys
 
 import typer
 
-from benchmarks import driver, ingest, latency, memory, proof, report, routing, scale, suite
+from benchmarks import driver, engine, ingest, latency, memory, proof, report, routing, scale, suite
 
 # Typer's own tracebacks are pages long.
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 cli.command("routing")(routing.main)
 cli.command("driver")(driver.main)
+cli.command("engine")(engine.main)
 cli.command("ingest")(ingest.main)
 cli.command("latency")(latency.main)
 cli.command("scale")(scale.main)
