@@ -180,7 +180,7 @@ class ScriptedBroker:
 
     Args:
         answers: What to send, by the first hexadecimal digit of the packet's first byte; ``None`` ends the
-            connection.
+            connection, which a DISCONNECT always does.
     """
 
     def __init__(self, answers: dict[str, bytes | None]) -> None:
@@ -210,7 +210,7 @@ class ScriptedBroker:
             while True:
                 kind = (await reader.readexactly(1)).hex()[0]
                 await reader.readexactly(await _remaining_length(reader))
-                answer = self._answers.get(kind, b"")
+                answer = self._answers.get(kind, None if kind == "e" else b"")
                 if answer is None:
                     break
                 writer.write(answer)

@@ -551,6 +551,7 @@ async def test_reason_of_the_end(driver: Driver) -> None:
         await connection.close()
 
 
+@pytest.mark.one_loop
 async def test_frozen_broker(driver: Driver, own_mosquitto: Mosquitto, topic: str) -> None:
     """A broker that stops answering is noticed by the keepalive; closing does not wait for it."""
     closing = await client_of(driver, own_mosquitto.port).connect()

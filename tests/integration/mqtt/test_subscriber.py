@@ -72,6 +72,9 @@ class Service:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
 
+    async def has_handled(self, payload: str) -> None:
+        await until(lambda: payload.encode() in self.payloads)
+
     @property
     def payloads(self) -> list[bytes]:
         return [message.payload for message in self.handled]
@@ -80,6 +83,10 @@ class Service:
 async def ready(subscriber: Subscriber) -> None:
     async with asyncio.timeout(PATIENCE):
         await subscriber.ready()
+
+
+async def connected_times(subscriber: Subscriber, count: int) -> None:
+    await until(lambda: subscriber.statistics().connections == count)
 
 
 async def publish(port: int, topic: str, payload: str, *, retain: bool = False) -> None:
@@ -133,7 +140,7 @@ async def test_retained_messages_do_not_come_again(driver: Driver, mosquitto: Mo
         async with service.running() as subscriber:
             await ready(subscriber)
             await publish(mosquitto.port, f"{stem}/b", str(number))
-            await until(lambda number=number: str(number).encode() in service.payloads)
+            await service.has_handled(str(number))
     assert [b"0", b"1", b"2", b"kept"] == sorted(service.payloads)
     await publish(mosquitto.port, f"{stem}/a", "", retain=True)
 
@@ -156,7 +163,7 @@ async def test_broker_that_is_killed(driver: Driver, mosquitto_factory: Callable
             broker.start()
             await ready(subscriber)
             await publish(broker.port, "a/b", str(number))
-            await until(lambda number=number: str(number).encode() in service.payloads)
+            await service.has_handled(str(number))
     assert {b"first", b"0", b"1", b"2"} == set(service.payloads)
 
 
@@ -187,7 +194,7 @@ async def test_pause_outlives_reconnects(driver: Driver, mosquitto: Mosquitto) -
                 await publish(mosquitto.port, f"{stem}/a", str(number))
             for connections in (2, 3):
                 wire.cut()
-                await until(lambda connections=connections: subscriber.statistics().connections == connections)
+                await connected_times(subscriber, connections)
             subscriber.resume()
             await until(lambda: len(service.handled) >= 60)
             await publish(mosquitto.port, f"{stem}/a", "end")
@@ -209,7 +216,7 @@ async def test_status(driver: Driver, mosquitto: Mosquitto) -> None:
         async with device(mosquitto.port) as listener:
             await listener.subscribe(status, qos=1)
             async for message in listener.messages:
-                seen.append(bytes(message.payload))  # type: ignore[arg-type]  # noqa: PERF401 - it never ends
+                seen.append(bytes(message.payload))  # noqa: PERF401 - it never ends
 
     watching = asyncio.create_task(watch())
     async with Wire(mosquitto.port) as wire:

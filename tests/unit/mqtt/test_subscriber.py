@@ -196,7 +196,7 @@ async def test_error_of_the_receiver_ends_the_run() -> None:
 async def test_outage_is_told_once() -> None:
     """However many attempts fail, an outage is one warning; the next outage is another."""
     first = ScriptedConnection()
-    stand = Stand([GONE] * 5 + [first, GONE, GONE, GONE, ScriptedConnection()])
+    stand = Stand([GONE, GONE, GONE, first, GONE, GONE, GONE, ScriptedConnection()])
     with capture_logs() as logs:
         async with stand.running() as subscriber:
             await subscriber.ready()
