@@ -113,7 +113,7 @@ async def test_first_route_of_the_readme_stores_a_reading(
     venv = ".venv/bin/python main.py"
     listing = shell(_command(f"{venv} routes"), clone, redirected)
     assert re.search(r"greenhouse/\{house:int\}/\{sensor\}/reading .*GreenhouseController\.store", listing)
-    assert 4 == shell(_command(f"{venv} check"), clone, redirected).count(" ok ")
+    assert 5 == shell(_command(f"{venv} check"), clone, redirected).count(" ok ")
     with Service(tmp_path, redirected, root=clone, command=tuple(_command(f"{venv} run").split())) as service:
         await service.connected()
         publish = [command for command in commands() if command.startswith("mosquitto_pub")]
@@ -121,6 +121,8 @@ async def test_first_route_of_the_readme_stores_a_reading(
         await service.until(lambda: stored_readings(clone), "the reading")
         assert 0 == service.stop()
     assert [("7-north", 21.5)] == stored_readings(clone)
+    shell(_command("cp .env.example .env"), clone, redirected)
+    assert "Nothing to do" in shell(_command(f"{venv} migrate"), clone, redirected)
 
 
 def _command(wanted: str) -> str:
