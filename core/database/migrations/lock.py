@@ -74,11 +74,13 @@ async def _server(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 async def _lock_postgresql(connection: AsyncConnection) -> bool:
     # The transaction's lock, and not the session's: it works through PgBouncer too.
+    locked = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_KEY})
+    if not locked:
+        await connection.rollback()
+        return False
+    # After the SELECT, whose portal and snapshot it replaces: CREATE INDEX CONCURRENTLY waits for snapshots.
     await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-    if await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_KEY}):
-        return True
-    await connection.rollback()
-    return False
+    return True
 
 
 async def _lock_mysql(connection: AsyncConnection) -> bool:

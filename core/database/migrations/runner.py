@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from core.database.database import Database
 from core.database.errors import translate, translated
 from core.database.metadata import metadata
+from core.database.migrations.enumerations import drop_unused_enumerations
 from core.database.migrations.environment import comparison, tables_of
 from core.database.migrations.lock import exclusive, run
 from core.database.migrations.state import COMMAND, SchemaState, Step, read_state
@@ -42,6 +43,7 @@ class Migrations:
     def __init__(self, database: Database, folder: Path) -> None:
         self.database = database
         self._folder = folder
+        self._versions = folder / "versions"
 
     async def close(self) -> None:
         """Close the database's connections."""
@@ -119,7 +121,9 @@ class Migrations:
                     state.require_current()
                 kept = state.applied[: max(0, len(state.applied) - steps)]
                 undone = list(reversed(state.applied[len(kept) :]))
-                return await self._run(connection, "downgrade", kept[-1].revision if kept else "base", undone)
+                await self._run(connection, "downgrade", kept[-1].revision if kept else "base", undone)
+                await run(connection, drop_unused_enumerations, self._versions)
+                return undone
 
     async def fresh(self) -> Sequence[Step]:
         """Drop every table that the models have or that a revision has made, and run all revisions.
@@ -132,7 +136,8 @@ class Migrations:
         """
         with translated():
             async with self._exclusive() as connection:
-                await run(connection, _drop, tables_of(self._folder / "versions"))
+                await run(connection, _drop, tables_of(self._versions))
+                await run(connection, drop_unused_enumerations, self._versions)
                 state = await self._read(connection)
                 return await self._run(connection, "upgrade", "head", state.pending)
 
@@ -187,7 +192,7 @@ class Migrations:
         logger.info("noted the newest revision in a database whose tables are as the models say")
 
     def _compare(self, connection: Connection) -> list[str]:
-        context = MigrationContext.configure(connection, opts=comparison(self._folder / "versions"))
+        context = MigrationContext.configure(connection, opts=comparison(self._versions))
         return [_difference(entry) for entry in compare_metadata(context, metadata)]
 
     async def _run(self, connection: AsyncConnection, name: str, target: str, steps: Sequence[Step]) -> Sequence[Step]:

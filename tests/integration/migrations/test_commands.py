@@ -51,6 +51,7 @@ class Greenhouse(Model):
     device: Mapped[int | None] = mapped_column(ForeignKey("devices.id", ondelete="SET NULL"))
     name: Mapped[str]
     kind: Mapped[Kind] = mapped_column(Enum(Kind, native_enum=False, length=16))
+    shape: Mapped[Kind] = mapped_column(Enum(Kind, name="greenhouse_shape"))
     area: Mapped[float]
     price: Mapped[Decimal] = mapped_column(Numeric(10, 2))
     built: Mapped[date | None]
@@ -102,6 +103,7 @@ async def test_new_model_becomes_a_revision(project: Project) -> None:
     assert "add greenhouses" in project.done("migrate:rollback")
     assert "greenhouses" not in await project.tables()
     assert "add greenhouses" in project.done("migrate")
+    assert "add greenhouses" in project.done("migrate:fresh", "--yes")
 
 
 async def test_altered_model_becomes_a_revision_that_keeps_rows_and_constraints(project: Project) -> None:
@@ -115,8 +117,8 @@ async def test_altered_model_becomes_a_revision_that_keeps_rows_and_constraints(
         "VALUES (7, 'pump', '', '', 'unknown', '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
     )
     await project.sql(
-        'INSERT INTO greenhouses (id, device, name, kind, area, price, "key", notes, settings) '
-        "VALUES (1, 7, 'north', 'GLASS', 12.5, 1.5, '01234567-89ab-4cde-8f01-23456789abcd', '', '{}')".replace(
+        'INSERT INTO greenhouses (id, device, name, kind, shape, area, price, "key", notes, settings) '
+        "VALUES (1, 7, 'north', 'GLASS', 'FOIL', 12.5, 1.5, '01234567-89ab-4cde-8f01-23456789abcd', '', '{}')".replace(
             '"', "`" if project.url.startswith(("mysql", "mariadb")) else '"'
         )
     )
@@ -195,6 +197,15 @@ async def test_fresh_asks_and_then_begins_anew(project: Project) -> None:
     assert [(0,)] == await project.sql("SELECT count(*) FROM users")
     assert f"applied  {FIRST}\n" == project.done("migrate:fresh", "--yes")
     assert "somebody_elses" in await project.tables()
+
+
+@pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
+async def test_index_can_be_built_while_others_write(project: Project) -> None:
+    """CREATE INDEX CONCURRENTLY stands outside of transactions and waits for others; not for our lock."""
+    statement = "CREATE INDEX CONCURRENTLY extra ON devices (name)"
+    project.revision("0002", "0001", f"with op.get_context().autocommit_block(): op.execute({statement!r})")
+    assert "applied  0002 step 0002" in project.done("migrate")
+    assert [("extra",)] == await project.sql("SELECT indexname FROM pg_indexes WHERE indexname = 'extra'")
 
 
 async def test_failed_revision_is_named_with_what_is_left_of_it(project: Project) -> None:
