@@ -41,6 +41,8 @@ def add_migration_commands(cli: typer.Typer, bootstrap: Migrating) -> None:
     @cli.command("migrate:make")
     def make(message: Annotated[str, typer.Argument(help="What it does, in a few words.")]) -> None:
         """Write a revision for what has changed in the models."""
+        if not message.strip():
+            raise typer.BadParameter("say in a few words what has changed")
         path = run(lambda migrations: migrations.make(message))
         if path is None:
             print("Nothing to do: the tables are as the models say.")

@@ -129,3 +129,8 @@ def test_status_lists_what_is_pending(run: Run) -> None:
     code, out, _ = run("migrate:status")
     assert (0, "pending  0001 create the first tables") == (code, out.splitlines()[0])
     assert out.endswith("fix: python main.py migrate.\n")
+
+
+def test_revision_needs_a_message(run: Run) -> None:
+    """`make migration` without msg= is a usage error."""
+    assert 2 == run("migrate:make", "")[0]
