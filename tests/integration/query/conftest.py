@@ -1,0 +1,42 @@
+"""A database with the tables of the models of this folder, and the shipped ones, on each kind of server."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.models import Device, SensorReading, User
+from core.database.database import Database
+from core.database.metadata import metadata, writer_table
+from core.model import Model
+from core.query import sign_cursors
+from tests.integration.query.models import MODELS
+
+TABLES = [writer_table, *(model.__table__ for model in (*MODELS, Device, SensorReading, User))]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """Installed on Model, its cursors signed."""
+    database = Model.configure(database_url, statement_timeout=30)
+    sign_cursors("k" * 32)
+    async with database.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all, tables=TABLES)
+    yield database
+    await Model.cleanup()
+
+
+@contextmanager
+def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
+    """What is sent to the database meanwhile: statements with their parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        sent.append((statement, parameters))
+
+    engine = database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(engine, "before_cursor_execute", note)
