@@ -14,8 +14,9 @@ from core.database.errors import translate
 from core.database.leases import Leases
 from core.database.migrations import Migrations
 from core.exceptions import DatabaseUnavailable
-from core.ingest.consumer import Consumer, ConsumerStatistics
+from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher
+from core.ingest.statistics import ConsumerStatistics
 from core.ingest.window import Window
 from core.lease import Lease
 from core.mqtt.connection import Connect

@@ -6,7 +6,7 @@ import msgspec
 
 from core.application import ApplicationStatistics
 from core.database.database import DatabaseStatistics
-from core.ingest.consumer import ConsumerStatistics
+from core.ingest.statistics import ConsumerStatistics
 from core.mqtt.subscriber import SubscriberStatistics
 
 __all__ = ["Report", "decode", "encode", "total"]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from core.application import Application, IngestOptions
-from core.ingest.consumer import ConsumerStatistics
+from core.ingest.statistics import ConsumerStatistics
 from core.model import Model
 from core.mqtt import aiomqtt_driver
 from core.mqtt.options import BrokerOptions

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from core import status
 from core.application import Application, ApplicationStatistics
 from core.database.database import Database
-from core.ingest.consumer import ConsumerStatistics
+from core.ingest.statistics import ConsumerStatistics
 from core.mqtt.subscriber import SubscriberStatistics
 from core.status import log_status, print_status, summary
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from core.backoff import Backoff
 from core.context import Context
 from core.exceptions import DatabaseUnavailable
-from core.ingest import consumer as consumer_module
+from core.ingest import scheduler
 from core.ingest.window import Window
 from core.message import Message
 from core.middleware import Handler, Middleware
@@ -327,7 +327,7 @@ async def test_drain_cuts_off_what_takes_too_long(gate: Gate) -> None:
 
 async def test_handler_that_heeds_no_cancellation_is_given_up(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
     """Its late end changes neither the numbers nor what the broker was told."""
-    monkeypatch.setattr(consumer_module, "_CUTTING_TIME", 0.01)
+    monkeypatch.setattr(scheduler, "_CUTTING_TIME", 0.01)
 
     async def stubborn(payload: str) -> None:
         while payload not in gate.ended:
@@ -364,7 +364,8 @@ async def test_repr_tells_the_state(gate: Gate) -> None:
     """A log or a failing test shows what the consumer is at."""
     stage = Stage(routes(("a", gate.action)))
     stage.deliver(1, payload=b"1")
-    assert "<Consumer OPEN in_flight=1 lanes=1 <Window 1/100 messages 2/1048576 bytes>>" == repr(stage.consumer)
+    running = "<Scheduler running=1 lanes=1>"
+    assert f"<Consumer open in_flight=1 {running} <Window 1/100 messages 2/1048576 bytes>>" == repr(stage.consumer)
     gate.open("1")
     await until(lambda: stage.intake.acknowledged)
 

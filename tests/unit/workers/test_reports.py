@@ -2,7 +2,7 @@
 
 from core.application import ApplicationStatistics
 from core.database.database import DatabaseStatistics
-from core.ingest.consumer import ConsumerStatistics
+from core.ingest.statistics import ConsumerStatistics
 from core.mqtt.subscriber import SubscriberStatistics
 from core.workers.reports import Report, decode, encode, total
 
