@@ -79,11 +79,18 @@ class Window:
         self._bound_adoptable()
 
     def _bound_adoptable(self) -> None:
-        """Forget the oldest of what was never sent again; should it come after all, it is handled anew."""
-        size = sum(slot.message.size for slot in self._adoptable.values())
-        while len(self._adoptable) > self._slots or (size > self._max_bytes and len(self._adoptable) > 1):
-            oldest = next(iter(self._adoptable))
-            size -= self._adoptable.pop(oldest).message.size
+        """Forget the oldest of what is done and was never sent again; should it come after all, it is handled anew.
+
+        What is still in work is in memory in any case.
+        """
+        done = [key for key, slot in self._adoptable.items() if slot.settled]
+        size = sum(self._adoptable[key].message.size for key in done)
+        left = len(done)
+        for key in done:
+            if left <= self._slots and (size <= self._max_bytes or left == 1):
+                return
+            size -= self._adoptable.pop(key).message.size
+            left -= 1
 
     def session_lost(self) -> None:
         """The broker begins anew: nothing of the past will be sent again."""

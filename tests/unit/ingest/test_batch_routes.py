@@ -118,6 +118,36 @@ async def test_parked_batch_lets_the_next_one_begin(batches: Batches) -> None:
     await until(lambda: stage.intake.packet_ids == [1, 2, 3, 4, 5])
 
 
+async def test_batch_that_parks_twice_lets_the_next_one_begin_once() -> None:
+    """Its second write, and its end, are no word for the batch that is at work by then."""
+    begun: list[list[int]] = []
+    first, second = asyncio.Event(), asyncio.Event()
+
+    async def action(contexts: Sequence[Context]) -> None:
+        begun.append([context.payload for context in contexts])
+        if len(begun) > 1:
+            await second.wait()
+            return
+        work = parking.current.get()
+        assert work is not None
+        work.park()
+        await first.wait()
+        work.unpark()
+        work.park()
+        work.unpark()
+
+    stage = stage_of(action, batch=1)
+    deliver(stage, [1, 2, 3])
+    await until(lambda: begun == [[1], [2]])
+    first.set()
+    await until(lambda: stage.intake.packet_ids == [1])
+    await settle_down()
+    assert [[1], [2]] == begun
+    second.set()
+    await until(lambda: stage.intake.packet_ids == [1, 2, 3])
+    assert [[1], [2], [3]] == begun
+
+
 async def test_batches_keep_the_order_of_arrival(batches: Batches) -> None:
     """However many messages wait, and however large batches may be."""
     stage = stage_of(batches.action, batch=7)

@@ -237,3 +237,14 @@ def test_repr_tells_the_load() -> None:
     window.begin(1)
     window.admit(message(1))
     assert "<Window 1/5 messages 10/1000 bytes>" == repr(window)
+
+
+def test_work_beyond_the_slots_stays_adoptable() -> None:
+    """A broker may exceed the window; what is in work is never handled a second time for that."""
+    window = Window(2, 10**6)
+    window.begin(1)
+    for packet_id in (1, 2, 3):
+        window.admit(Message("a", b"x", qos=1, packet_id=packet_id, generation=1))
+    window.begin(2)
+    redelivered = [Message("a", b"x", qos=1, packet_id=n, generation=2, dup=True) for n in (1, 2, 3)]
+    assert [True, True, True] == [window.adopt(message)[0] for message in redelivered]
