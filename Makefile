@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 # Another interpreter: make test PYTHON=python3.13. Without it an existing .venv is kept as it is.
 PYTHON ?=
 
+# How many processes run the tests; each starts servers of its own.
+PROCESSES ?= 6
+
 .PHONY: help
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,7 +33,7 @@ rollback: .venv-run  ## undo the newest migration, or several: make rollback ste
 
 .PHONY: test
 test: lint servers  ## check everything: linters, types, import contracts, all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: .venv-test  ## check style, types and import contracts

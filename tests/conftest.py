@@ -9,6 +9,7 @@ them, don't harm them. Whoever kills, freezes or configures a server takes his o
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -32,6 +33,15 @@ class FreshDatabase(NamedTuple):
     kind: str  # sqlite, postgres or mariadb
     url: str  # SQLAlchemy URL with the asynchronous driver
     server: DatabaseServer | None  # None for SQLite
+
+
+# --- several processes ---
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name parameters alike in every process that runs tests: an address in memory differs."""
+    shown = repr(val)
+    return re.sub(r" at 0x[0-9a-f]+", "", shown) if " at 0x" in shown else None
 
 
 # --- servers that are missing ---
