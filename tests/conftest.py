@@ -9,7 +9,6 @@ them, don't harm them. Whoever kills, freezes or configures a server takes his o
 import contextlib
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 from tests import servers
+from tests.parameters import shown
 from tests.servers import Certificates, MariaDB, Mosquitto, PostgreSQL, Server
 from tests.servers.database_server import DatabaseServer
 
@@ -40,8 +40,7 @@ class FreshDatabase(NamedTuple):
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name parameters alike in every process that runs tests: an address in memory differs."""
-    shown = repr(val)
-    return re.sub(r" at 0x[0-9a-f]+", "", shown) if " at 0x" in shown else None
+    return shown(val) if callable(val) or type(val).__repr__ is object.__repr__ else None
 
 
 # --- servers that are missing ---

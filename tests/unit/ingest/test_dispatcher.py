@@ -28,6 +28,7 @@ from core.middleware import Handler, Middleware
 from core.mqtt.connection import Publication
 from core.router import Router
 from core.routing.table import RouteTable
+from tests.parameters import shown
 from tests.unit.ingest.stage import Sender
 
 
@@ -129,7 +130,7 @@ async def test_truncated_payload_is_rejected() -> None:
         (SystemExit(1), Reason.HANDLER_ERROR),
         (BaseException("a panic"), Reason.HANDLER_ERROR),
     ],
-    ids=repr,
+    ids=shown,
 )
 async def test_error_of_the_handler_rejects_the_message(error: BaseException, reason: Reason) -> None:
     """Whatever a handler raises ends as an outcome, also what is no Exception."""

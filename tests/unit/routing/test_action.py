@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.routing.action import runs_on_loop
+from tests.parameters import shown
 
 
 async def coroutine_function() -> None: ...
@@ -39,7 +40,7 @@ class Asynchronous:
         (wrapped(plain), False),
         (functools.partial(plain), False),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_only_what_may_block_needs_a_thread(action: Callable[..., Any], expected: bool) -> None:
     """A coroutine function is recognised behind decorators, partials and objects, and costs no thread."""

@@ -17,6 +17,7 @@ from core.exceptions import BindingError, InvalidPayload, UndecodablePayload
 from core.message import Message
 from core.router import Router
 from core.routing.table import RouteMatch, RouteTable
+from tests.parameters import shown
 
 PATTERN = "{site}/{house:int}/{device:uuid}"
 DEVICE = uuid.UUID("6f1e0f0e-5d1f-4f0e-9d6a-0c1d2e3f4a5b")
@@ -182,7 +183,7 @@ def takes(annotation: Any) -> Any:
         "int",
         list[int] | int,
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_annotation_that_fits_the_pattern(annotation: Any) -> None:
     """A parameter may be annotated with its type or a broader one."""
@@ -200,7 +201,7 @@ async def test_annotation_that_fits_the_pattern(annotation: Any) -> None:
         (Annotated[str, "m"], "typing.Annotated[str, 'm']", "annotate it as int"),
         ("str", "str", "write {house:str} in the pattern"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_annotation_that_contradicts_the_pattern_is_refused(annotation: Any, name: str, fix: str) -> None:
     """``house: str`` for ``{house:int}`` is a mistake on one of the two sides."""
@@ -223,7 +224,7 @@ class Typed(TypedDict):
         (Any, {"value": 21.5}),
         (bytes, MESSAGE.payload),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_payload_is_converted_to_its_annotation(annotation: Any, expected: Any) -> None:
     """The annotation of ``payload`` chooses the decoder."""
@@ -371,7 +372,7 @@ class Store(Controller):
         (Store.by_class, True),
         (Store().on_loop, True),
     ],
-    ids=str,
+    ids=shown,
 )
 async def test_every_callable_gets_typed_arguments_and_runs_in_its_place(action: Any, loop: bool) -> None:
     """Behind partials, decorators, methods and objects; coroutines run on the loop, the rest in a thread."""
@@ -417,7 +418,7 @@ class Unreadable:
         (async_generator, "async_generator is no action: it is a generator"),
         (Unreadable(), "is no action: its arguments are unknown (unreadable"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_what_is_no_action_is_refused(action: Any, reason: str) -> None:
     """Whatever would never run, or nobody knows how to call, is an error at start-up."""

@@ -13,6 +13,7 @@ from core.message import Message
 from core.middleware import Handler, Middleware
 from core.router import Router
 from core.routing.table import RouteTable
+from tests.parameters import shown
 from tests.unit.topic_strategies import naive_match, topic_filters, topic_names
 
 
@@ -216,7 +217,7 @@ def test_route_without_reply() -> None:
         ((("reply", ""),), "it is empty; fix: give a topic to publish to"),
         ((("reply", "a/{x}/1"),), "the route would receive its own answers; fix: answer on another topic"),
     ],
-    ids=str,
+    ids=shown,
 )
 def test_option_that_does_not_go_with_the_pattern_is_refused(options: Any, reason: str) -> None:
     """``order_by`` and ``reply`` may only name parameters of the full pattern."""
