@@ -12,6 +12,7 @@ from sqlalchemy import (
     and_,
     func,
     lateral,
+    literal_column,
     select,
     true,
     tuple_,
@@ -36,6 +37,9 @@ __all__ = ["latest_per"]
 
 Attributes = list[QueryableAttribute[Any]]
 
+# Written into the statement: a plan for any limit would be a plan for many rows.
+_ONE: ColumnElement[Any] = literal_column("1")
+
 
 def latest_per(source: Any, *keys: str, time: str | None = None, session: AsyncSession | None = None) -> Select[Any]:
     """Select the newest row of each device: ``latest_per(SensorReading, "device_id")``.
@@ -59,7 +63,8 @@ def latest_per(source: Any, *keys: str, time: str | None = None, session: AsyncS
     statement = select_of(source)
     check_plain(statement, "latest_per")
     entity = entity_of(statement)
-    if not returns_instances(statement) or len(statement.get_final_froms()) != 1:
+    froms = statement.get_final_froms()
+    if not returns_instances(statement) or len(froms) != 1 or statement._setup_joins:
         raise InvalidQuery("latest_per takes a model, or a select of one model without joins")
     if not keys:
         raise InvalidQuery('latest_per what? fix: name a column, as in latest_per(SensorReading, "device_id")')
@@ -106,10 +111,10 @@ def _by_walking(
         *(one.label(f"id_{n}") for n, one in enumerate(ids)),
         *(one.label(f"by_{n}") for n, one in enumerate(by)),
     ]
-    found = select(*columns).where(*given).order_by(*order).limit(1).cte("latest", recursive=True)
+    found = select(*columns).where(*given).order_by(*order).limit(_ONE).cte("latest", recursive=True)
     last = [found.c[f"by_{n}"] for n in range(len(by))]
     smaller = by[0] < last[0] if len(by) == 1 else tuple_(*by) < tuple_(*last)
-    following = lateral(select(*columns).where(smaller, *given).order_by(*order).limit(1).correlate(found))
+    following = lateral(select(*columns).where(smaller, *given).order_by(*order).limit(_ONE).correlate(found))
     found = found.union_all(select(*following.c).select_from(found.join(following, true())))
     return statement.join(found, and_(*(one == found.c[f"id_{n}"] for n, one in enumerate(ids))))
 
@@ -128,7 +133,7 @@ def _by_seeking(
         keys = select(*(one.label(f"by_{n}") for n, one in enumerate(by))).where(*given).distinct().cte("keys")
     same = [one == keys.c[f"by_{n}"] for n, one in enumerate(by)]
     order = [one.desc() for one in (newest, *ids)]
-    row = select(*ids).where(*same, *given).order_by(*order).limit(1).correlate(keys)
+    row = select(*ids).where(*same, *given).order_by(*order).limit(_ONE).correlate(keys)
     return statement.join(keys, _is(ids, row))
 
 
@@ -140,7 +145,7 @@ def _by_grouping(
     keys = select(*columns, func.max(newest).label("newest")).where(*given).group_by(*by).subquery("keys")
     same = [one == keys.c[f"by_{n}"] for n, one in enumerate(by)]
     same.append(newest == keys.c.newest)
-    row = select(*ids).where(*same, *given).order_by(*(one.desc() for one in ids)).limit(1).correlate(keys)
+    row = select(*ids).where(*same, *given).order_by(*(one.desc() for one in ids)).limit(_ONE).correlate(keys)
     # For a primary key of several columns the row itself is looked up by key and time.
     return statement.join(keys, and_(*(same if len(ids) > 1 else ()), _is(ids, row)))
 

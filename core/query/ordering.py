@@ -1,5 +1,6 @@
 """The order of a select's rows, as something to compare rows with."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy.orm import QueryableAttribute
 from sqlalchemy.sql import operators
 
 from core.exceptions import InvalidQuery
-from core.query.entities import column_of, entities_of, mapper_of, primary_key_of, returns_instances
+from core.query.entities import column_of, entities_of, mapper_of, primary_key_of
 
 __all__ = ["Key", "beyond", "keys_of", "with_ties_broken"]
 
@@ -117,10 +118,11 @@ def beyond(keys: Sequence[Key], values: Sequence[Any], dialect: str, *, inclusiv
 
 def with_ties_broken(statement: Select[Any]) -> Select[Any]:
     """Order the rows that a select leaves equal by primary key, where its rows have one."""
-    whole = returns_instances(statement)
-    expressions = [description["expr"] for description in statement.column_descriptions]
-    mapped = bool(expressions) and all(isinstance(one, QueryableAttribute) for one in expressions)
-    if statement._group_by_clauses or not (whole or (mapped and not statement._distinct)):
+    described = statement.column_descriptions
+    whole = [one["expr"] is one.get("entity") for one in described]
+    parts = [isinstance(one["expr"], QueryableAttribute) for one in described]
+    # Distinct rows are ordered by what is selected, groups by what they are grouped by.
+    if statement._group_by_clauses or not all(whole if statement._distinct else map(operator.or_, whole, parts)):
         return statement
     clauses = statement._order_by_clauses
     descending = bool(clauses) and _parsed(clauses[-1])[1]

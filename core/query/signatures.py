@@ -105,7 +105,7 @@ def _written(value: Any) -> Any:
     if isinstance(value, Enum):
         return ["enum", value.name]
     for name, (kind, write, _) in _FORMS.items():
-        if type(value) is kind:
+        if isinstance(value, kind):  # asyncpg has UUIDs of a class of its own
             return [name, write(value)]
     if value is None or type(value) in {bool, int, float, str, bytes}:
         return value

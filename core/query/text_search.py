@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, String, func, literal_column
+from sqlalchemy import ColumnElement, Select, String, TextClause, func, text
 from sqlalchemy import false as sql_false
+from sqlalchemy.dialects import postgresql  # noqa: F401 - gives `func` the types of text search
 from sqlalchemy.dialects.mysql import match
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -82,7 +83,7 @@ def text_document(columns: Sequence[Any], *, language: str = "english") -> Colum
     Raises:
         InvalidQuery: The language is no name.
     """
-    space, nothing = literal_column("' '", String()), literal_column("''", String())
+    space, nothing = text("' '"), text("''")
     words: ColumnElement[Any] = func.coalesce(columns[0], nothing)
     for column in columns[1:]:
         words = words.concat(space).concat(func.coalesce(column, nothing))
@@ -127,16 +128,16 @@ def _signed(term: _Term) -> str:
     return f"{'-' if term.excluded else '+'}{words}"
 
 
-def _configuration(language: str) -> ColumnElement[Any]:
+def _configuration(language: str) -> TextClause:
     if not _LANGUAGE.fullmatch(language):
         raise InvalidQuery(f"{language!r:.60} is no language; fix: write 'english', 'german', 'simple', ...")
     # Written into the statement, as in the index: with a parameter in its place the index would not be used.
-    return literal_column(f"'{language}'::regconfig")
+    return text(f"'{language}'\\:\\:regconfig")
 
 
-def _encodes(text: str) -> bool:
+def _encodes(query: str) -> bool:
     try:
-        text.encode()
+        query.encode()
     except UnicodeEncodeError:
         return False
     return True
