@@ -1,6 +1,7 @@
 """The consumer: takes messages from the subscriber, runs their routes and has them acknowledged."""
 
 import asyncio
+import contextvars
 from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
@@ -55,10 +56,12 @@ class Consumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._in_work: set[Slot] = set()
-        self._settled: list[Message] = []
+        self._acknowledging = False
         self._received = 0
         self._ends: Counter[Disposition] = Counter()
         self._left: Counter[bool] = Counter()  # by whether the broker will send it again
+        # What is called later runs in the service's context, not in that of the handler that brought it about.
+        self._context = contextvars.copy_context()
 
     def __repr__(self) -> str:
         state = "open" if self._open else "draining"
@@ -99,10 +102,9 @@ class Consumer:
         if not self._open:
             self._leave(message)
             return
-        adopted, ready = self._window.adopt(message)
-        if adopted:
+        if message.dup and self._window.adopt(message):
             self._ends[Disposition.COPY] += 1
-            self._acknowledge(ready)
+            self._acknowledge_soon()
             return
         slot = self._window.admit(message)
         self._in_work.add(slot)
@@ -130,19 +132,21 @@ class Consumer:
         self._in_work.discard(slot)
         if not self._in_work:
             self._idle.set()
-        if (ready := self._window.settle(slot)) or self._paused:
-            self._acknowledge(ready)
+        self._window.settle(slot)
+        if not self._acknowledging:
+            self._acknowledge_soon()
 
-    def _acknowledge(self, messages: Sequence[Message]) -> None:
-        """Have messages acknowledged with all others that are settled in this round of the event loop."""
-        if not self._settled:
-            asyncio.get_running_loop().call_soon(self._send_acknowledgements)
-        self._settled += messages
+    def _acknowledge_soon(self) -> None:
+        """Have what is settled by the end of this round of the event loop acknowledged in one write."""
+        if not self._acknowledging:
+            self._acknowledging = True
+            asyncio.get_running_loop().call_soon(self._acknowledge, context=self._context)
 
-    def _send_acknowledgements(self) -> None:
-        settled, self._settled = self._settled, []
-        if settled and self._intake is not None:
-            self._intake.acknowledge(settled)
+    def _acknowledge(self) -> None:
+        self._acknowledging = False
+        ready = self._window.ready()
+        if ready and self._intake is not None:
+            self._intake.acknowledge(ready)
         self._resume_if_roomy()
 
     def _pause(self) -> None:
@@ -158,7 +162,7 @@ class Consumer:
     async def idle(self) -> None:
         """Wait until everything that came in is settled, and its acknowledgements are handed over."""
         await self._idle.wait()
-        self._send_acknowledgements()
+        self._acknowledge()
 
     async def drain(self, timeout: float) -> int:
         """Take nothing more in and let what is in flight end.
@@ -178,7 +182,7 @@ class Consumer:
             logger.warning("drain timed out; the broker will send the rest again", messages=len(self._in_work))
         cut_off = len(self._in_work)
         await self._scheduler.cut_off()
-        self._send_acknowledgements()
+        self._acknowledge()
         for slot in self._in_work:
             self._leave(slot.message)
         self._in_work.clear()

@@ -1,9 +1,13 @@
-"""Deadlines: end handlers that take too long, at no cost for those that do not."""
+"""Deadlines: end handlers that take too long, at hardly any cost for those that do not."""
 
 import asyncio
-from collections.abc import Callable
+import contextvars
+import math
+from time import monotonic
+from typing import Any
 
-from core import parking
+import msgspec
+import structlog
 
 __all__ = ["Deadline", "Deadlines"]
 
@@ -11,97 +15,143 @@ __all__ = ["Deadline", "Deadlines"]
 _SHORTEST_TICK = 0.005
 _LONGEST_TICK = 1.0
 
+logger = structlog.get_logger(__name__)
 
-class Deadline:
-    """The clock of one handler; it stands still while the handler is parked.
+
+# A Struct, because one is made for every message: it takes half as long as an ordinary object.
+class Deadline(msgspec.Struct, kw_only=True, eq=False):
+    """The clock of one handler, which stands still while the handler is parked.
 
     Attributes:
-        task: The task to cancel.
+        task: What runs the handler, while it is watched.
         limit: Seconds that the handler may take.
+        used: Seconds that it took until its clock stood still for the last time.
+        since: When its clock began to run again, in seconds of the monotonic clock.
+        parked: For how many commits it waits; it may write from several tasks of its own.
+        halted: Whether the handler is not at work at all.
         expired: Whether it was cancelled for taking longer.
+        overdue: Whether it did not heed that for as long again.
+        given_up: Whether it was cancelled because the service ends.
+        in_turn: Whether other work waits until this handler has queued its writes, or ended.
     """
 
-    __slots__ = ("_on_park", "age", "expired", "limit", "parked", "seen", "task")
+    task: asyncio.Task[Any] | None = None
+    limit: float = math.inf
+    used: float = 0.0
+    since: float = math.inf
+    parked: int = 0
+    halted: bool = False
+    expired: bool = False
+    overdue: bool = False
+    given_up: bool = False
+    in_turn: bool = False
 
-    def __init__(self, task: asyncio.Task[object], limit: float, on_park: Callable[[], None] | None) -> None:
-        self.task = task
-        self.limit = limit
-        self.expired = False
-        self.age = 0.0
-        self.seen = False
-        self.parked = 0
-        self._on_park = on_park
+    def begin(self) -> None:
+        """The handler begins, perhaps once more; its clock starts from zero."""
+        self.used = 0.0
+        self.halted = False
+        self.since = monotonic()
+
+    def halt(self) -> None:
+        """The handler has ended; takes the cancellation back that its clock has caused."""
+        self.halted = True
+        if self.expired and self.task is not None:
+            self.expired = self.overdue = False
+            self.task.uncancel()
 
     def park(self) -> None:
         """The handler waits for a commit."""
+        if not self.parked:
+            self.used += monotonic() - self.since
         self.parked += 1
-        if self._on_park is not None:
-            self._on_park()
+        if self.in_turn:
+            self.step_aside()
 
     def unpark(self) -> None:
         """The handler goes on."""
         self.parked -= 1
+        if not self.parked:
+            self.since = monotonic()
+
+    def step_aside(self) -> None:
+        """Let the work begin that waits for this one."""
+
+    def late(self, now: float) -> bool:
+        """Whether the time is up."""
+        return not self.parked and not self.halted and self.used + now - self.since > self.limit
 
 
 class Deadlines:
-    """The clocks of all running handlers.
+    """The clocks of all handlers that wait for something.
 
-    A timer for each handler would cost more than most handlers do; here one timer looks at all of
-    them now and then. A handler is ended at most one tick late, never early.
+    A timer for each would cost more than most handlers do; here one timer looks at all of them now
+    and then. A handler is ended at most one tick late, never early.
     """
 
     def __init__(self) -> None:
         self._running: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._shortest = float("inf")
-        self._looked = 0.0
+        self._shortest = math.inf
+        # Not that of the message that happens to come first: the timer would keep it.
+        self._context = contextvars.Context()
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def begin(self, task: asyncio.Task[object], limit: float, on_park: Callable[[], None] | None = None) -> Deadline:
-        """Start the clock of a handler.
-
-        Args:
-            task: Runs the handler; cancelled when the time is up.
-            limit: Seconds.
-            on_park: Called whenever the handler begins to wait for a commit.
-        """
-        deadline = Deadline(task, limit, on_park)
-        parking.current.set(deadline)
+    def watch(self, deadline: Deadline, task: asyncio.Task[Any]) -> None:
+        """Have a task cancelled when its handler's time is up."""
+        deadline.task = task
         self._running.add(deadline)
-        if self._timer is None or limit < self._shortest:
-            self._shortest = min(limit, self._shortest)
+        if self._timer is None or deadline.limit < self._shortest:
             self._schedule()
-        return deadline
 
-    def end(self, deadline: Deadline) -> None:
-        """Stop the clock of a handler, and take back the cancellation that it caused; once."""
-        self._running.remove(deadline)
-        # Or the task would hold its context, the context this deadline, and the deadline the task: garbage
-        # that only the collector finds, for every message.
-        parking.current.set(None)
-        if deadline.expired:
-            deadline.task.uncancel()
+    def forget(self, deadline: Deadline) -> None:
+        """A handler has ended; it need not have been watched."""
+        self._running.discard(deadline)
+        # Or the task would hold its context, that the deadline, and the deadline the task: garbage that
+        # only the collector finds, for every message.
+        deadline.task = None
+
+    def give_up(self) -> list[asyncio.Task[Any]]:
+        """Cancel all handlers, because the service ends; returns their tasks, which may take their time."""
+        for deadline in self._running:
+            deadline.given_up = True
+        tasks = [deadline.task for deadline in self._running if deadline.task is not None]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    def close(self) -> None:
+        """Look no more."""
+        self._running.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _schedule(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._looked = loop.time()
+        self._shortest = min([deadline.limit for deadline in self._running])
         tick = min(max(self._shortest / 4, _SHORTEST_TICK), _LONGEST_TICK)
-        self._timer = loop.call_later(tick, self._look)
+        self._timer = asyncio.get_running_loop().call_later(tick, self._look, context=self._context)
 
     def _look(self) -> None:
-        elapsed = asyncio.get_running_loop().time() - self._looked
         self._timer = None
+        now = monotonic()
         for deadline in self._running:
-            # The first look starts the clock: when in the last tick the handler began is not known.
-            if deadline.seen and not deadline.parked:
-                deadline.age += elapsed
-            deadline.seen = True
-            if deadline.age > deadline.limit and not deadline.expired:
-                deadline.expired = True
-                deadline.task.cancel()
+            if deadline.late(now):
+                _expire(deadline, now)
         if self._running:
             self._schedule()
+
+
+def _expire(deadline: Deadline, now: float) -> None:
+    """Cancel a handler, once: it may have to wait for a flush that is at work, or for a thread, which nothing stops."""
+    assert deadline.task is not None, "what is watched has a task"
+    deadline.used, deadline.since = 0.0, now
+    if not deadline.expired:
+        deadline.expired = True
+        deadline.task.cancel()
+    elif not deadline.overdue:
+        deadline.overdue = True
+        logger.warning("a handler goes on although its time is up; its message waits", limit=deadline.limit)

@@ -1,38 +1,31 @@
-"""The dispatcher: runs messages through a route and turns whatever happens into an outcome."""
+"""The dispatcher: runs the user's code in tasks and turns whatever happens into outcomes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+import contextvars
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import structlog
 
-from core import topics
+from core import parking
 from core.backoff import Backoff
-from core.context import Client, Context
-from core.encoding import encode
-from core.exceptions import BrokerError, InvalidPayload, MqueductError, PublishError, UndecodablePayload
+from core.context import Context
+from core.exceptions import InvalidPayload, MqueductError, UndecodablePayload
+from core.ingest.answers import Sender, answer
 from core.ingest.deadlines import Deadline, Deadlines
 from core.ingest.outage import Outages, Translate
-from core.ingest.outcome import FILTERED, PROCESSED, Disposition, Outcome, Reason
+from core.ingest.outcome import PROCESSED, Disposition, Outcome, Reason
+from core.ingest.work import Action, Admission, Batch, Job, Work
 from core.message import Message
-from core.mqtt.connection import Publication
 from core.routing.table import RouteMatch
 
 __all__ = ["Dispatcher", "Sender"]
-
-OnPark = Callable[[], None]
 
 # What a batch ends with when each of its messages must be tried alone; nobody else sees it.
 _APART = Outcome(Disposition.REJECTED)
 
 logger = structlog.get_logger(__name__)
-
-
-class Sender(Client, Protocol):
-    """A client that also sends what is already encoded."""
-
-    async def send(self, publication: Publication) -> None:
-        """Publish."""
 
 
 class Dispatcher:
@@ -50,182 +43,130 @@ class Dispatcher:
         self._timeout = timeout
         self._outages = Outages(translate)
         self._deadlines = Deadlines()
+        self._context = contextvars.copy_context()
 
-    def dispatch(
-        self, match: RouteMatch, message: Message, on_park: OnPark | None = None
-    ) -> Coroutine[Any, Any, Outcome]:
-        """Run a message through a route, again and again while the infrastructure is away.
+    def __len__(self) -> int:
+        """How many handlers wait for something."""
+        return len(self._deadlines)
 
-        Args:
-            match: The route, with the parameters of the message's topic.
-            message: The message.
-            on_park: Called when the handler begins to wait for a commit.
+    def start(self, job: Job) -> None:
+        """Run a route for a message; its listener is told of the end.
 
-        Returns:
-            Its outcome; errors of the handler are part of it. Only cancellation is raised: then the
-            message must not be acknowledged.
+        Errors of the handler are part of the outcome. Only a job that is given up has no end: its
+        message must not be acknowledged.
         """
-        return self._run(_Single(match, message), on_park)
+        self._start(job, job.match, self._run(job, job))
 
-    async def dispatch_batch(
-        self, matches: Sequence[tuple[RouteMatch, Message]], on_park: OnPark | None = None
-    ) -> list[Outcome]:
-        """Run messages through a batch route together.
+    def start_batch(self, batch: Batch) -> None:
+        """Run a batch route for messages together; its listener is told of the end.
 
         Each message passes the middleware by itself; those that come through are handed to the action
         in one list. A batch whose action raises is handled again message by message, so that a
         poison message stands alone.
-
-        Args:
-            matches: The messages, all on one route, in the order of arrival.
-            on_park: Called when the action begins to wait for a commit.
-
-        Returns:
-            The outcome of each message, in the same order.
         """
-        admissions = [_Admission(match, message) for match, message in matches]
-        outcomes = [await self._run(admission, None) for admission in admissions]
+        self._start(batch, batch.match, self._run_batch(batch))
+
+    def give_up(self) -> list[asyncio.Task[Any]]:
+        """Cancel everything that runs, because the service ends; returns the tasks, which may take their time."""
+        return self._deadlines.give_up()
+
+    def close(self) -> None:
+        """Forget what still runs."""
+        self._deadlines.close()
+
+    def _start(self, clock: Deadline, match: RouteMatch, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        clock.limit = match.compiled.route.timeout or self._timeout
+        # In the service's context, not in that of the handler that happens to run now.
+        task = _begin_task(coroutine, self._context.copy())
+        if not task.done():
+            self._deadlines.watch(clock, task)
+        return task
+
+    async def _run_batch(self, batch: Batch) -> None:
+        admissions = [Admission(match, slot.message) for slot, match in batch.gathered]
+        outcomes = [await self._run(admission, batch) for admission in admissions]
         admitted = [
             admission.context
             for admission, outcome in zip(admissions, outcomes, strict=True)
             if outcome is PROCESSED and admission.context is not None
         ]
-        ends = iter(await self._act(matches[0][0], admitted, on_park))
-        return [next(ends) if outcome is PROCESSED else outcome for outcome in outcomes]
+        if admitted:
+            batch.in_turn = True
+            ends = iter(await self._act(batch, admitted))
+            outcomes = [next(ends) if outcome is PROCESSED else outcome for outcome in outcomes]
+        self._deadlines.forget(batch)
+        batch.listener.batch_ended(batch, outcomes)
 
-    async def _act(self, match: RouteMatch, contexts: Sequence[Context], on_park: OnPark | None) -> list[Outcome]:
+    async def _act(self, batch: Batch, contexts: Sequence[Context]) -> Sequence[Outcome]:
         """Run the action of a batch route for all messages at once, or for each where that fails."""
-        if not contexts:
-            return []
-        together = await self._run(_Together(match, contexts), on_park)
+        together = await self._run(Action(batch.match, contexts), batch)
         if together is not _APART:
             return [together] * len(contexts)
-        logger.warning("batch is tried message by message", action=match.route.action_name, messages=len(contexts))
+        logger.warning(
+            "batch is tried message by message", action=batch.match.route.action_name, messages=len(contexts)
+        )
         # Begun in order; their writes share a commit again.
-        alone = [self._run(_Together(match, [context]), None) for context in contexts]
-        return list(await asyncio.gather(*alone))
+        return await asyncio.gather(*[self._act_alone(batch.match, context) for context in contexts])
 
-    async def _run(self, work: "_Work", on_park: OnPark | None) -> Outcome:
+    def _act_alone(self, match: RouteMatch, context: Context) -> asyncio.Task[Outcome]:
+        clock = Deadline()
+        task = self._start(clock, match, self._run(Action(match, [context]), clock))
+        task.add_done_callback(lambda _: self._deadlines.forget(clock))
+        return task
+
+    async def _run(self, work: Work, clock: Deadline) -> Outcome:
         """Run code of the user's, again and again while the infrastructure is away."""
         if work.message.truncated_size:
-            return _too_large(work)
-        limit = work.match.compiled.route.timeout or self._timeout
-        task = asyncio.current_task()
-        assert task is not None, "handlers run in tasks"
+            return self._end(work, _too_large(work))
+        parking.current.set(clock)
         held: _Hold | None = None
         while True:
-            deadline = self._deadlines.begin(task, limit, on_park)
+            clock.begin()
             try:
-                answer = await work.start(self._client)
-                self._deadlines.end(deadline)
+                result = await work.start(self._client)
             except BaseException as error:  # noqa: BLE001 - the reason follows
                 # The one place for every error of every handler, sys.exit() and a library's panic included: a
                 # message that ended without an outcome would block its lane and its slot for ever.
-                self._deadlines.end(deadline)
-                outcome = self._judge(work, deadline, error)
-                if isinstance(outcome, MqueductError):
-                    held = held or _Hold(self._outages, outcome, work.message)
+                verdict = self._judge(work, clock, error)
+                if isinstance(verdict, MqueductError):
+                    held = held or _Hold(self._outages, verdict, work.message)
                     await held.wait()
                     continue
+                outcome = verdict
             else:
+                if clock.expired:
+                    clock.halt()
                 outcome = work.outcome()
-                if answer is not None and work.answers:
-                    await self._answer(work, answer)
+                if result is not None and work.answers:
+                    clock.halt()
+                    await answer(self._client, work.match, work.message, result)
             if held is not None:
                 held.end()
-            return outcome
+            return self._end(work, outcome)
 
-    def _judge(self, work: "_Work", deadline: Deadline, error: BaseException) -> Outcome | MqueductError:
-        """Decide what an error means: an outcome, or the outage behind it; raises a cancellation."""
-        if _being_cancelled(error, deadline.task):
-            raise error
+    def _end(self, work: Work, outcome: Outcome) -> Outcome:
+        if isinstance(work, Job):  # the clock of a batch goes on
+            self._deadlines.forget(work)
+        work.end(outcome)
+        return outcome
+
+    def _judge(self, work: Work, clock: Deadline, error: BaseException) -> Outcome | MqueductError:
+        """Decide what an error means: an outcome, or the outage behind it; raises when the work is given up."""
+        expired = clock.expired
+        clock.halt()
+        if isinstance(error, asyncio.CancelledError):
+            if clock.given_up or _loop_ends():
+                raise error
+            _clear_cancellation()
         reason = _reason(error)
-        if deadline.expired:
-            late = TimeoutError(f"no end after {deadline.limit:g} s")
+        if expired:
+            late = TimeoutError(f"no end after {clock.limit:g} s")
             late.__cause__ = error
             error, reason = late, Reason.TIMEOUT
         outage = self._outages.behind(error)
         if outage is not None:
             return outage
-        return work.failed(reason, error)
-
-    async def _answer(self, work: "_Work", answer: Any) -> None:
-        """Publish what the action returned; an answer that cannot be sent does not undo the work."""
-        match, message = work.match, work.message
-        topic = message.response_topic or match.compiled.reply_topic(match.params)
-        if topic is None:
-            return
-        try:
-            if (problem := _reply_problem(topic, match)) is not None:
-                raise PublishError(f"the response topic {topic!r:.80} cannot be used: {problem}")
-            payload = _encoded(answer)
-            await self._client.send(Publication(topic, payload, correlation_data=message.correlation_data))
-        except BrokerError as error:
-            logger.error("the answer was not sent", topic=message.topic, reply=topic, reason=str(error))
-
-
-class _Work:
-    """What the dispatcher runs: how it starts, and what its end means."""
-
-    __slots__ = ("context", "match", "message")
-
-    #: Whether what the code returns is sent to who asked.
-    answers = False
-
-    def __init__(self, match: RouteMatch, message: Message) -> None:
-        self.match = match
-        self.message = message
-        self.context: Context | None = None
-
-    def start(self, client: Client) -> Awaitable[Any]:
-        """Run the pipeline of the route on a fresh context."""
-        self.context = context = self.match.context(self.message, client)
-        return self.match.compiled.pipeline(context)
-
-    def outcome(self) -> Outcome:
-        """What it means that no error was raised."""
-        return PROCESSED if self.context is not None and self.context.reached else FILTERED
-
-    def failed(self, reason: Reason, error: BaseException) -> Outcome:
-        """What it means that an error was raised."""
-        return _rejected(self.match, self.message, reason, error)
-
-
-class _Single(_Work):
-    """A message on its way through a route."""
-
-    __slots__ = ()
-    answers = True
-
-
-class _Admission(_Work):
-    """A message on its way through the middleware into a batch."""
-
-    __slots__ = ()
-
-
-class _Together(_Work):
-    """The action of a batch route, for messages that came through the middleware."""
-
-    __slots__ = ("contexts",)
-
-    def __init__(self, match: RouteMatch, contexts: Sequence[Context]) -> None:
-        super().__init__(match, contexts[0].message)
-        self.contexts = contexts
-
-    def start(self, client: Client) -> Awaitable[Any]:
-        """Run the action."""
-        batch = self.match.compiled.action.batch
-        assert batch is not None, "only batch routes gather batches"
-        return batch(self.contexts)
-
-    def outcome(self) -> Outcome:
-        """All of them are done."""
-        return PROCESSED
-
-    def failed(self, reason: Reason, error: BaseException) -> Outcome:
-        """Of several messages one may be the cause."""
-        return _APART if len(self.contexts) > 1 else super().failed(reason, error)
+        return _APART if work.together else _rejected(work.match, work.message, reason, error)
 
 
 class _Hold:
@@ -243,24 +184,26 @@ class _Hold:
         self._outages.release(self._key)
 
 
-def _being_cancelled(error: BaseException, task: asyncio.Task[object]) -> bool:
-    """Whether the message is to be given up; a handler may also run into somebody else's cancellation."""
-    return isinstance(error, asyncio.CancelledError) and task.cancelling() > 0
+def _begin_task(coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
+    """Begin a coroutine, at once where Python can (3.12): most handlers get to their commit without waiting."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context, eager_start=True)
+    return asyncio.get_running_loop().create_task(coroutine, context=context)
 
 
-def _encoded(answer: Any) -> bytes:
-    try:
-        return encode(answer)
-    except Exception as error:
-        # Encoding runs code of the user's: to_dict(), model_dump(), properties.
-        raise PublishError(f"the answer cannot be encoded: {type(error).__name__}: {error}") from error
+def _loop_ends() -> bool:
+    """Whether everything is being cancelled, not this handler alone: ``asyncio.run`` ends without a drain.
+
+    A handler that is cancelled alone, by itself or by a library, is at fault as with any other error.
+    """
+    return all(task.cancelling() for task in asyncio.all_tasks())
 
 
-def _reply_problem(topic: str, match: RouteMatch) -> str | None:
-    """Say why an answer may not go to a topic, which a stranger may have named."""
-    if topic.startswith("$") and not (match.route.reply or "").startswith("$"):
-        return "topics beginning with '$' belong to the broker"
-    return topics.name_problem(topic)
+def _clear_cancellation() -> None:
+    """Make the running task fit for further work."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 def _reason(error: BaseException) -> Reason:
@@ -269,9 +212,9 @@ def _reason(error: BaseException) -> Reason:
     return Reason.INVALID if isinstance(error, InvalidPayload) else Reason.HANDLER_ERROR
 
 
-def _too_large(work: _Work) -> Outcome:
+def _too_large(work: Work) -> Outcome:
     size = f"{work.message.truncated_size} bytes, of which only the beginning was kept"
-    return work.failed(Reason.TOO_LARGE, ValueError(size))
+    return _rejected(work.match, work.message, Reason.TOO_LARGE, ValueError(size))
 
 
 def _rejected(match: RouteMatch, message: Message, reason: Reason, error: BaseException) -> Outcome:

@@ -2,18 +2,21 @@
 
 from collections import deque
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ["Lanes"]
 
 T = TypeVar("T")
+
+_FREE: Any = object()
 
 
 class Lanes(Generic[T]):
     """Queues by key; a lane exists only while something is in it, so idle keys cost nothing."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Hashable, deque[T]] = {}
+        # None while nothing waits behind the work at the head, which is the common case.
+        self._waiting: dict[Hashable, deque[T] | None] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -24,11 +27,14 @@ class Lanes(Generic[T]):
         Returns:
             Whether it may start now; if not, a later ``leave`` returns it.
         """
-        queue = self._waiting.get(key)
-        if queue is None:
-            self._waiting[key] = deque()
+        queue = self._waiting.get(key, _FREE)
+        if queue is _FREE:
+            self._waiting[key] = None
             return True
-        queue.append(work)
+        if queue is None:
+            self._waiting[key] = deque((work,))
+        else:
+            queue.append(work)
         return False
 
     def leave(self, key: Hashable) -> T | None:

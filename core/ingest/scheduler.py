@@ -2,10 +2,8 @@
 
 import asyncio
 import contextvars
-import sys
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.ingest.batches import BatchQueue
@@ -13,27 +11,19 @@ from core.ingest.dispatcher import Dispatcher
 from core.ingest.lanes import Lanes
 from core.ingest.outcome import Disposition, Outcome
 from core.ingest.window import Slot
+from core.ingest.work import Batch, Gathered, Job
 from core.routing.table import CompiledRoute, RouteMatch
 
-__all__ = ["Scheduler", "Work"]
+__all__ = ["Scheduler"]
 
 # Of several routes' outcomes the first of these counts for the message.
 _SEVERITY = (Disposition.REJECTED, Disposition.PROCESSED, Disposition.FILTERED)
 
+# Handlers of lanes begun in one round of the event loop, which reads and writes between two rounds.
+_MOST_BEGUN = 100
+
 # Seconds for a handler to heed its cancellation.
 _CUTTING_TIME = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """A message in work: its slot, the routes that have not ended and the worst outcome so far."""
-
-    slot: Slot
-    pending: int
-    outcome: Outcome | None = None
-
-
-_Gathered = tuple[Work, RouteMatch]
 
 
 class Scheduler:
@@ -47,140 +37,108 @@ class Scheduler:
     def __init__(self, dispatcher: Dispatcher, settle: Callable[[Slot, Outcome], None]) -> None:
         self._dispatcher = dispatcher
         self._settle = settle
-        self._lanes: Lanes[_Job] = Lanes()
-        self._batches: dict[CompiledRoute, BatchQueue[_Gathered]] = {}
-        self._following: deque[_Job] = deque()
+        self._lanes: Lanes[Job] = Lanes()
+        self._following: deque[Job] = deque()
         self._starting = False
+        self._batches: dict[CompiledRoute, BatchQueue[Gathered]] = {}
+        # What is called later runs in the service's context, not in that of the handler that brought it about.
         self._context = contextvars.copy_context()
-        self._tasks: set[asyncio.Task[None]] = set()
         #: No more is started once the rest is being cut off; what ends after that no longer counts.
         self._cutting = self._ended = False
 
     def __repr__(self) -> str:
-        return f"<Scheduler running={len(self._tasks)} lanes={len(self._lanes)}>"
+        return f"<Scheduler running={len(self._dispatcher)} lanes={len(self._lanes)}>"
 
     def submit(self, slot: Slot, matches: Sequence[RouteMatch]) -> None:
         """Run every matching route for a message, as soon as its lane lets it."""
-        work = Work(slot, len(matches))
+        slot.pending = len(matches)
         for match in matches:
             if match.compiled.route.batch is not None:
-                self._gather(work, match)
+                self._gather(slot, match)
                 continue
-            job = _Job(self, work, match)
-            if not job.in_lane or self._lanes.enter(job.lane, job):
-                self._start(self._run(job))
+            job = Job(slot, match, self)
+            key = match.order_key
+            if key is not None:
+                job.in_turn = True
+                if not self._lanes.enter(key, job):
+                    continue
+            self._dispatcher.start(job)
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        # Begins at once where Python can (3.12): most handlers get to their commit without waiting.
-        # In the service's context, not in that of the handler whose parking lets this one begin.
-        task = _begin_task(coroutine, self._context.copy())
-        if not task.done():
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def leave_lane(self, job: Job) -> None:
+        """Let the next one of a job's lane begin, soon: not within the job that leaves it."""
+        job.in_turn = False
+        following = self._lanes.leave(job.match.order_key)
+        if following is None:
+            return
+        self._following.append(following)
+        if not self._starting:
+            self._starting = True
+            self._soon(self._start_following)
 
-    async def _run(self, job: "_Job") -> None:
-        outcome = await self._dispatcher.dispatch(job.match, job.work.slot.message, job.park)
+    def _start_following(self) -> None:
+        # Flat, however long a lane is: what these let begin in turn is behind them in the same queue.
+        for _ in range(min(_MOST_BEGUN, len(self._following))):
+            if self._cutting:
+                return
+            self._dispatcher.start(self._following.popleft())
+        self._starting = bool(self._following)
+        if self._starting:
+            self._soon(self._start_following)
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """A route has ended with a message."""
         if self._ended:
             return
-        self._finish(job.work, outcome)
-        if job.in_lane:
+        if job.in_turn:
             self.leave_lane(job)
+        self._finish(job.slot, outcome)
 
-    def leave_lane(self, job: "_Job") -> None:
-        """Let the next one of a job's lane begin."""
-        job.in_lane = False
-        if not self._cutting and (following := self._lanes.leave(job.lane)) is not None:
-            self._follow(following)
-
-    def _follow(self, job: "_Job") -> None:
-        """Start the next one of a lane; flat, or a long lane would start itself within itself."""
-        self._following.append(job)
-        if self._starting:
-            return
-        self._starting = True
-        try:
-            while self._following:
-                self._start(self._run(self._following.popleft()))
-        finally:
-            self._starting = False
-
-    def _gather(self, work: Work, match: RouteMatch) -> None:
+    def _gather(self, slot: Slot, match: RouteMatch) -> None:
         compiled = match.compiled
         queue = self._batches.get(compiled)
         if queue is None:
             queue = self._batches[compiled] = BatchQueue(compiled.route.batch or 1)
-        if queue.add((work, match)):
+        if queue.add((slot, match)):
             # Not at once: what else has come in with this message joins it.
-            asyncio.get_running_loop().call_soon(self._start_batch, queue)
+            self._soon(self._start_batch, queue)
 
-    def _start_batch(self, queue: BatchQueue[_Gathered]) -> None:
+    def _start_batch(self, queue: BatchQueue[Gathered]) -> None:
         if not self._cutting:
-            self._start(self._run_batch(queue, queue.take()))
+            self._dispatcher.start_batch(Batch(queue.take(), queue, self))
 
-    async def _run_batch(self, queue: BatchQueue[_Gathered], gathered: Sequence[_Gathered]) -> None:
-        at_work = True
+    def leave_queue(self, batch: Batch) -> None:
+        """Let the next batch of the same route begin."""
+        batch.in_turn = False
+        batch.left = True
+        if batch.queue.leave():
+            self._soon(self._start_batch, batch.queue)
 
-        def leave() -> None:
-            nonlocal at_work
-            if at_work and queue.leave():
-                asyncio.get_running_loop().call_soon(self._start_batch, queue)
-            at_work = False
-
-        matches = [(match, work.slot.message) for work, match in gathered]
-        outcomes = await self._dispatcher.dispatch_batch(matches, leave)
+    def batch_ended(self, batch: Batch, outcomes: Sequence[Outcome]) -> None:
+        """A batch route has ended with its messages."""
         if self._ended:
             return
-        for (work, _), outcome in zip(gathered, outcomes, strict=True):
-            self._finish(work, outcome)
-        leave()
+        for (slot, _), outcome in zip(batch.gathered, outcomes, strict=True):
+            self._finish(slot, outcome)
+        if not batch.left:
+            self.leave_queue(batch)
 
-    def _finish(self, work: Work, outcome: Outcome) -> None:
-        work.outcome = outcome if work.outcome is None else min(work.outcome, outcome, key=_severity)
-        work.pending -= 1
-        if work.pending == 0:
-            self._settle(work.slot, work.outcome)
+    def _finish(self, slot: Slot, outcome: Outcome) -> None:
+        """Note how one route has ended; the message is settled with the last of them, and the worst outcome."""
+        slot.outcome = outcome if slot.outcome is None else min(slot.outcome, outcome, key=_severity)
+        slot.pending -= 1
+        if slot.pending == 0:
+            self._settle(slot, slot.outcome)
+
+    def _soon(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        asyncio.get_running_loop().call_soon(callback, *arguments, context=self._context)
 
     async def cut_off(self) -> None:
         """Start nothing more, and cancel what runs; what ends within a moment still counts."""
         self._cutting = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_CUTTING_TIME)
+        if tasks := self._dispatcher.give_up():
+            await asyncio.wait(tasks, timeout=_CUTTING_TIME)
         self._ended = True
-
-
-class _Job:
-    """One route to run for one message; while it waits for its commit, it is parked and its lane moves on."""
-
-    __slots__ = ("_scheduler", "in_lane", "lane", "match", "strict", "work")
-
-    def __init__(self, scheduler: Scheduler, work: Work, match: RouteMatch) -> None:
-        self._scheduler = scheduler
-        self.work = work
-        self.match = match
-        self.lane = _lane(match, work.slot.message.topic)
-        self.strict = match.compiled.route.ordered == "strict"
-        self.in_lane = self.lane is not None
-
-    def park(self) -> None:
-        """Its writes are queued: the next one of the lane may queue its own behind them."""
-        if self.in_lane and not self.strict:
-            self._scheduler.leave_lane(self)
-
-
-def _begin_task(coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> asyncio.Task[None]:
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=asyncio.get_running_loop(), context=context, eager_start=True)
-    return asyncio.get_running_loop().create_task(coroutine, context=context)
-
-
-def _lane(match: RouteMatch, topic: str) -> Hashable:
-    route = match.compiled.route
-    if not route.ordered:
-        return None
-    # As text, so that routes share a lane whatever type each gives to the parameter.
-    return topic if route.order_by is None else (route.order_by, str(match.params[route.order_by]))
+        self._dispatcher.close()
 
 
 def _severity(outcome: Outcome) -> int:

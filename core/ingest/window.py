@@ -1,23 +1,31 @@
 """The window: what is in flight, bounded, and acknowledged in the order of receipt. No I/O."""
 
 from collections import deque
-from dataclasses import dataclass
 
+import msgspec
+
+from core.ingest.outcome import Outcome
 from core.message import Message
 
 __all__ = ["Slot", "Window"]
 
 
-@dataclass(slots=True, eq=False)
-class Slot:
+# A Struct, because one is made for every message.
+class Slot(msgspec.Struct, eq=False, gc=False):
     """A place in the window, held by one message until it is settled and its turn to be acknowledged comes.
 
     Attributes:
         message: The message; a redelivery of it takes the place of the first copy.
+        size: Bytes that it weighs.
+        pending: Routes that have not ended.
+        outcome: The worst outcome of those that have.
         settled: Whether its handling has ended.
     """
 
     message: Message
+    size: int
+    pending: int = 0
+    outcome: Outcome | None = None
     settled: bool = False
 
 
@@ -84,12 +92,12 @@ class Window:
         What is still in work is in memory in any case.
         """
         done = [key for key, slot in self._adoptable.items() if slot.settled]
-        size = sum(self._adoptable[key].message.size for key in done)
+        size = sum(self._adoptable[key].size for key in done)
         left = len(done)
         for key in done:
             if left <= self._slots and (size <= self._max_bytes or left == 1):
                 return
-            size -= self._adoptable.pop(key).message.size
+            size -= self._adoptable.pop(key).size
             left -= 1
 
     def session_lost(self) -> None:
@@ -98,67 +106,64 @@ class Window:
 
     def admit(self, message: Message) -> Slot:
         """Take a message in; the caller stops reading when the window is then ``full``."""
-        slot = Slot(message)
+        slot = Slot(message, message.size)
         self._count += 1
-        self._bytes += message.size
-        if message.qos:
-            # The broker has given the packet id to another message: the old one is over.
-            self._adoptable.pop((message.packet_id, message.qos), None)
+        self._bytes += slot.size
+        if message.qos and message.generation == self._generation:
+            if self._adoptable:
+                # The broker has given the packet id to another message: the old one is over.
+                self._adoptable.pop((message.packet_id, message.qos), None)
             self._orders[message.qos].append(slot)
         return slot
 
-    def adopt(self, message: Message) -> tuple[bool, list[Message]]:
+    def adopt(self, message: Message) -> bool:
         """Let a redelivered message join the work on its first copy instead of doubling it.
 
         Args:
             message: A message that has just come in.
 
         Returns:
-            Whether it was adopted, and what may be acknowledged now because its work is done.
+            Whether it was adopted. Its work may be done already; then it is among those that are ``ready``.
         """
         if not message.dup or not message.qos:
-            return False, []
+            return False
         key = (message.packet_id, message.qos)
         slot = self._adoptable.get(key)
         if slot is None or not _same_content(slot.message, message):
-            return False, []
+            return False
         del self._adoptable[key]
         slot.message = message
         self._orders[message.qos].append(slot)
-        if not slot.settled:
-            return True, []
-        self._count += 1
-        self._bytes += message.size
-        return True, self._ready(message.qos)
-
-    def settle(self, slot: Slot) -> list[Message]:
-        """Note that the handling of a message has ended.
-
-        Returns:
-            The messages that may be acknowledged now, in order: the settled run at the head of
-            its order, or nothing while an older message is still in work.
-        """
         if slot.settled:
-            return []
-        slot.settled = True
-        message = slot.message
-        if not message.qos or message.generation != self._generation:
-            self._release(slot)
-            return []
-        return self._ready(message.qos)
+            # It had given its room back when its connection ended.
+            self._count += 1
+            self._bytes += slot.size
+        return True
 
-    def _ready(self, qos: int) -> list[Message]:
-        order = self._orders[qos]
-        ready: list[Message] = []
-        while order and order[0].settled:
-            slot = order.popleft()
+    def settle(self, slot: Slot) -> None:
+        """Note that the handling of a message has ended."""
+        if slot.settled:
+            return
+        slot.settled = True
+        if not slot.message.qos or slot.message.generation != self._generation:
             self._release(slot)
-            ready.append(slot.message)
+
+    def ready(self) -> list[Message]:
+        """Take out what may be acknowledged now: the settled messages at the head of each order, in order.
+
+        What is not taken out before the next connection stays adoptable.
+        """
+        ready: list[Message] = []
+        for order in self._orders.values():
+            while order and order[0].settled:
+                slot = order.popleft()
+                self._release(slot)
+                ready.append(slot.message)
         return ready
 
     def _release(self, slot: Slot) -> None:
         self._count -= 1
-        self._bytes -= slot.message.size
+        self._bytes -= slot.size
 
 
 def _same_content(one: Message, other: Message) -> bool:

@@ -1,7 +1,7 @@
 """The route table: every route compiled once, found by topic name through a trie."""
 
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from core.trie import FilterTrie
 
 __all__ = ["CompiledRoute", "RouteMatch", "RouteTable"]
 
-# Topics whose matches are remembered: this many, each at most so long.
+# Matches that are remembered: this many, of topics at most so long.
 _MOST_REMEMBERED = 20_000
 _LONGEST_REMEMBERED = 256
 
@@ -49,10 +49,17 @@ class CompiledRoute:
 
 @dataclass(slots=True, eq=False)
 class RouteMatch:
-    """A route that matches a topic, with the parameters read from it."""
+    """A route that matches a topic.
+
+    Attributes:
+        compiled: The route.
+        params: The parameters read from the topic.
+        order_key: Messages of one key are handled in order; ``None`` where there is no order.
+    """
 
     compiled: CompiledRoute
     params: dict[str, Any]
+    order_key: Hashable
 
     @property
     def route(self) -> Route:
@@ -61,7 +68,7 @@ class RouteMatch:
 
     def context(self, message: Message, client: Client | None) -> Context:
         """Begin the handling of a message by this route."""
-        return Context(message, dict(self.params), client, self.compiled.action.decode)
+        return Context(message, self.params.copy(), client, self.compiled.action.decode)
 
 
 class RouteTable:
@@ -81,6 +88,7 @@ class RouteTable:
         self.routes: list[CompiledRoute] = []
         self._trie: FilterTrie[CompiledRoute] = FilterTrie()
         self._matched: dict[str, list[RouteMatch]] = {}
+        self._remembered = 0
         self._literal: dict[str, tuple[CompiledRoute, ...]] = {}
         names: dict[str, Route] = {}
         for position, route in enumerate(routes):
@@ -111,10 +119,16 @@ class RouteTable:
         if matches is None:
             matches = self._find(topic)
             if len(topic) <= _LONGEST_REMEMBERED:
-                if len(self._matched) >= _MOST_REMEMBERED:
-                    self._matched.clear()
-                self._matched[topic] = matches
+                self._remember(topic, matches)
         return matches
+
+    def _remember(self, topic: str, matches: list[RouteMatch]) -> None:
+        # By matches and not by topics: a thousand routes may match one. A topic without any takes room, too.
+        self._remembered += len(matches) or 1
+        if self._remembered > _MOST_REMEMBERED:
+            self._matched.clear()
+            self._remembered = len(matches) or 1
+        self._matched[topic] = matches
 
     def _find(self, topic: str) -> list[RouteMatch]:
         levels = self._trie.split(topic)
@@ -126,7 +140,7 @@ class RouteTable:
         for compiled in found:
             params = compiled.extract(levels)
             if params is not None:
-                matches.append(RouteMatch(compiled, params))
+                matches.append(RouteMatch(compiled, params, _order_key(compiled.route, topic, params)))
         return matches
 
     @property
@@ -137,6 +151,13 @@ class RouteTable:
             topic_filter = compiled.route.pattern.filter
             wanted[topic_filter] = max(wanted.get(topic_filter, 0), compiled.route.qos)
         return wanted
+
+
+def _order_key(route: Route, topic: str, params: dict[str, Any]) -> Hashable:
+    if not route.ordered:
+        return None
+    # As text, so that routes share an order whatever type each gives to the parameter.
+    return topic if route.order_by is None else (route.order_by, str(params[route.order_by]))
 
 
 def _position(compiled: CompiledRoute) -> int:

@@ -6,11 +6,13 @@ from typing import Any
 
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher
-from core.ingest.window import Window
+from core.ingest.outcome import Outcome
+from core.ingest.window import Slot, Window
+from core.ingest.work import Job
 from core.message import Message
 from core.mqtt.connection import Publication
 from core.router import Router
-from core.routing.table import RouteTable
+from core.routing.table import RouteMatch, RouteTable
 
 
 class Sender:
@@ -83,6 +85,26 @@ class Stage:
         received, *parts = self.consumer.statistics()
         assert received == sum(parts), self.consumer.statistics()
         return {name: count for name, count in self.consumer.statistics()._asdict().items() if count}
+
+
+class Ends:
+    """Stands where the consumer is, for jobs of a dispatcher alone."""
+
+    def __init__(self) -> None:
+        self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+
+    def leave_lane(self, job: Job) -> None:
+        job.in_turn = False
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        self.outcomes.put_nowait(outcome)
+
+
+async def outcome_of(dispatcher: Dispatcher, match: RouteMatch, message: Message) -> Outcome:
+    """Run a message through a route, without lanes and window."""
+    ends = Ends()
+    dispatcher.start(Job(Slot(message, message.size), match, ends))  # type: ignore[arg-type]
+    return await ends.outcomes.get()
 
 
 def routes(*actions: Callable[..., Any] | tuple[str, Callable[..., Any]], **options: Any) -> Router:

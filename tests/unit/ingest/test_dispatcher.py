@@ -29,7 +29,7 @@ from core.mqtt.connection import Publication
 from core.router import Router
 from core.routing.table import RouteTable
 from tests.parameters import shown
-from tests.unit.ingest.stage import Sender
+from tests.unit.ingest.stage import Sender, outcome_of
 
 
 class Reading(msgspec.Struct):
@@ -72,7 +72,7 @@ async def dispatch(
     router.on(pattern, action, **options)
     (match,) = RouteTable(router.routes).match(topic)
     message = Message(topic, payload, qos=1, **fields or {})
-    return await Dispatcher(sender or Sender(), timeout, translate).dispatch(match, message)
+    return await outcome_of(Dispatcher(sender or Sender(), timeout, translate), match, message)
 
 
 def failing(*errors: BaseException | None) -> Callable[[], Any]:
@@ -170,7 +170,7 @@ async def test_timeout_of_the_route_replaces_the_general_one() -> None:
 
     router.on("a", action, timeout=60)
     (match,) = RouteTable(router.routes).match("a")
-    assert PROCESSED == await Dispatcher(Sender(), 0.001).dispatch(match, Message("a", b""))
+    assert PROCESSED == await outcome_of(Dispatcher(Sender(), 0.001), match, Message("a", b""))
 
 
 async def test_finished_although_late_counts_as_finished() -> None:
@@ -277,7 +277,9 @@ async def test_long_outage_is_one_line_at_its_begin_and_one_at_its_end() -> None
     table = RouteTable(router.routes)
     runner = Dispatcher(Sender(), 30)
     with capture_logs() as logs:
-        tasks = [asyncio.create_task(runner.dispatch(table.match(name)[0], Message(name, b""))) for name in "abcdefgh"]
+        tasks = [
+            asyncio.create_task(outcome_of(runner, table.match(name)[0], Message(name, b""))) for name in "abcdefgh"
+        ]
         for _ in range(100):
             await asyncio.sleep(0)
         away = False
