@@ -1,4 +1,4 @@
-"""Handlers run in real tasks, also where those begin at once (Python 3.12): whatever works in a task works in a handler."""
+"""Handlers run in real tasks, also where those begin at once (Python 3.12): what works in a task works in a handler."""
 
 import asyncio
 import contextvars
