@@ -148,7 +148,7 @@ async def test_stop_during_an_outage_of_the_database(
         await service.connected()
         server.kill()
         publish(mosquitto.port, "sensors/held/data", '{"value": 1, "timestamp": 1760000000}')
-        await service.until_logged("messages are held until this is mended")
+        await service.until_logged("writes are held until the database serves again")
         assert 0 == service.stop()
     assert 1 == service.summary()["left"]
     server.start()

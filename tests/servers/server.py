@@ -210,12 +210,13 @@ class Server(abc.ABC):
             account = _unprivileged_account()
             os.chown(path, account.pw_uid, account.pw_gid)
 
-    @staticmethod
-    def _unprivileged() -> dict[str, Any]:
-        if os.geteuid() != 0:
-            return {}
-        account = _unprivileged_account()
-        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    def _unprivileged(self) -> dict[str, Any]:
+        # A folder for temporary files of its own: MariaDB clears those of others away when it starts.
+        options: dict[str, Any] = {"env": {**os.environ, "TMPDIR": str(self.folder)}}
+        if os.geteuid() == 0:
+            account = _unprivileged_account()
+            options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        return options
 
     # Within.
 
