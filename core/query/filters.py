@@ -4,7 +4,7 @@ import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Enum, Select, String
+from sqlalchemy import Column, ColumnElement, Enum, Select, String, literal
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import QueryableAttribute
 
@@ -139,6 +139,11 @@ def _value(attribute: Attribute, value: Any) -> Any:
     return _compared(attribute)(value)
 
 
+def _literal(attribute: Attribute, value: Any) -> ColumnElement[Any]:
+    # A parameter always: SQLAlchemy takes true and false for words of SQL.
+    return literal(_value(attribute, value), attribute.type)
+
+
 def _values(attribute: Attribute, values: Any, least: int, most: int) -> list[Any]:
     if not isinstance(values, (list, tuple, set, frozenset)) or not least <= len(values) <= most:
         raise ValueError(f"must be a list of {least} to {most} values" if least != most else f"must be {most} values")
@@ -150,12 +155,12 @@ def _eq(question: _Question, attribute: Attribute, value: Any) -> Condition:
 
 
 def _ne(_question: _Question, attribute: Attribute, value: Any) -> Condition:
-    return attribute.is_not(None) if value is None else attribute.is_distinct_from(_value(attribute, value))
+    return attribute.is_not(None) if value is None else attribute.is_distinct_from(_literal(attribute, value))
 
 
 def _comparing(compare: Callable[[Any, Any], Any]) -> "Operator":
     def build(_question: _Question, attribute: Attribute, value: Any) -> Condition:
-        condition: Condition = compare(attribute, _value(attribute, value))
+        condition: Condition = compare(attribute, _literal(attribute, value))
         return condition
 
     return build
@@ -166,7 +171,7 @@ def _in(question: _Question, attribute: Attribute, value: Any) -> Condition:
 
 
 def _between(_question: _Question, attribute: Attribute, value: Any) -> Condition:
-    least, most = _values(attribute, value, 2, 2)
+    least, most = (literal(one, attribute.type) for one in _values(attribute, value, 2, 2))
     return attribute.between(least, most)
 
 
