@@ -4,6 +4,7 @@ import asyncio
 import json
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from sqlalchemy import event, func, select, text
 from app.models import SensorReading
 from core.database.database import Database
 from core.model import Model
-from core.query import cursor_paginate, fetch, latest_per, paginate, sign_cursors, time_buckets
+from core.query import cursor_paginate, fetch, latest_per, paginate, sign_cursors, stream, time_buckets
 from tests.servers import MariaDB, PostgreSQL
 
 __all__ = ["Plan", "explain", "fill", "main", "page", "sent"]
@@ -25,7 +26,7 @@ __all__ = ["Plan", "explain", "fill", "main", "page", "sent"]
 _FILL = {
     "postgresql": """
         INSERT INTO sensor_readings (device_id, sensor_id, sensor_type, value, unit, timestamp)
-        SELECT 'device-' || n % :devices, 's' || n % 3, 'temperature', n % 977 / 10.0, 'C',
+        SELECT 'device-' || (n % :devices), 's' || (n % 3), 'temperature', n % 977 / 10.0, 'C',
                timestamptz '2026-01-01 00:00:00Z' + n / :devices * interval '10 seconds'
         FROM generate_series(0, :rows - 1) AS n""",
     "mysql": """
@@ -37,7 +38,7 @@ _FILL = {
     "sqlite": """
         WITH RECURSIVE series AS (SELECT 0 AS n UNION ALL SELECT n + 1 FROM series WHERE n < :rows - 1)
         INSERT INTO sensor_readings (device_id, sensor_id, sensor_type, value, unit, timestamp)
-        SELECT 'device-' || n % :devices, 's' || n % 3, 'temperature', n % 977 / 10.0, 'C',
+        SELECT 'device-' || (n % :devices), 's' || (n % 3), 'temperature', n % 977 / 10.0, 'C',
                strftime('%Y-%m-%d %H:%M:%S', 1767225600 + n / :devices * 10, 'unixepoch') || '.000000'
         FROM series""",
 }
@@ -147,7 +148,7 @@ async def page(statement: Any, number: int, limit: int) -> Query:
     if number > 1:
         rows = (number - 1) * limit
         way = statement.with_only_columns(SensorReading.id)
-        cursor = (await cursor_paginate(way, limit=rows, most=rows)).next
+        cursor = (await cursor_paginate(way, limit=rows, max_limit=rows)).next
     return lambda: cursor_paginate(statement, after=cursor, limit=limit)
 
 
@@ -160,6 +161,16 @@ async def _show(name: str, database: Database, query: Query) -> None:
     counted = f", {plan.buffers:,} buffers, scanned: {plan.scanned or 'nothing'}" if plan.buffers else ""
     print(f"\n{name}: {taken * 1000:.1f} ms{counted}")
     print("\n".join(f"    {line}" for line in plan.words.splitlines()))
+
+
+async def _stream(rows: int) -> None:
+    tracemalloc.start()
+    begin, number = time.perf_counter(), 0
+    async for _ in stream(select(SensorReading).limit(rows)):
+        number += 1
+    taken, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"\nstream of {number:,} instances: {taken:.1f} s while memory is traced, {peak / 2**20:.1f} MiB at most")
 
 
 async def _measure(url: str, rows: int, devices: int) -> None:
@@ -178,6 +189,7 @@ async def _measure(url: str, rows: int, devices: int) -> None:
     await _show(f"paginate, page {far:,}, for comparison", database, lambda: paginate(history, far, 50))
     await _show("five minutes of one device", database, lambda: time_buckets(one, "5m", mean=mean))
     await _show("hours of all devices", database, lambda: time_buckets(SensorReading, "1h", mean=mean))
+    await _stream(min(rows, 200_000))
     await Model.cleanup()
 
 

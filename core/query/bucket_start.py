@@ -37,8 +37,9 @@ class BucketStart(FunctionElement[datetime]):
     inherit_cache = True
 
     def __init__(self, moment: QueryableAttribute[Any], width: timedelta, origin: datetime) -> None:
-        anchor = anchor_of(origin, width)
-        super().__init__(moment, _number(width // _MICROSECOND), _number((anchor - _EPOCH) // _MICROSECOND))
+        # In two numbers: PostgreSQL multiplies intervals with the precision of a float.
+        seconds, rest = divmod(anchor_of(origin, width) - _EPOCH, timedelta(seconds=1))
+        super().__init__(moment, *map(_number, (width // _MICROSECOND, seconds, rest // _MICROSECOND)))
         self.type = Instant()
 
 
@@ -47,34 +48,35 @@ def _number(value: int) -> Any:
     return bindparam(None, value, BigInteger(), literal_execute=True, unique=True)
 
 
-def _parts(element: BucketStart, compiler: SQLCompiler, options: Any) -> tuple[str, str, str]:
-    moment, width, anchor = (compiler.process(clause, **options) for clause in element.clauses)
-    return moment, width, anchor
+def _parts(element: BucketStart, compiler: SQLCompiler, options: Any) -> list[str]:
+    return [compiler.process(clause, **options) for clause in element.clauses]
 
 
 @compiles(BucketStart)
 def _on_postgresql(element: BucketStart, compiler: SQLCompiler, **options: Any) -> str:
-    moment, width, anchor = _parts(element, compiler, options)
-    epoch = "TIMESTAMPTZ '1970-01-01 00:00:00Z'"
-    return f"date_bin({width} * INTERVAL '1 microsecond', {moment}, {epoch} + ({anchor}) * INTERVAL '1 microsecond')"
+    moment, width, seconds, rest = _parts(element, compiler, options)
+    shift = f"({seconds}) * INTERVAL '1 second' + {rest} * INTERVAL '1 microsecond'"
+    anchor = f"TIMESTAMPTZ '1970-01-01 00:00:00Z' + {shift}"
+    return f"date_bin({width} * INTERVAL '1 microsecond', {moment}, {anchor})"
 
 
 @compiles(BucketStart, "mysql")
 @compiles(BucketStart, "mariadb")
 def _on_mysql(element: BucketStart, compiler: SQLCompiler, **options: Any) -> str:
-    moment, width, anchor = _parts(element, compiler, options)
-    since = f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {moment}) - ({anchor})"
+    moment, width, seconds, rest = _parts(element, compiler, options)
+    since = f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {moment}) - ({seconds}) * 1000000 - {rest}"
     return f"TIMESTAMPADD(MICROSECOND, -MOD({since}, {width}), {moment})"
 
 
 @compiles(BucketStart, "sqlite")
 def _on_sqlite(element: BucketStart, compiler: SQLCompiler, **options: Any) -> str:
-    moment, width, anchor = _parts(element, compiler, options)
-    # A time is a text of 26 characters, of which the last six are microseconds.
-    since = f"(strftime('%s', {moment}) * 1000000 + CAST(substr({moment}, 21, 6) AS INTEGER) - ({anchor}))"
-    start = f"({since} - {since} % {width} + ({anchor}) - ({_LONG_AGO_MICROSECONDS}))"
-    seconds = f"{start} / 1000000 + ({_LONG_AGO_MICROSECONDS // 1_000_000})"
-    return f"strftime('%Y-%m-%d %H:%M:%S', {seconds}, 'unixepoch') || printf('.%06d', {start} % 1000000)"
+    moment, width, seconds, rest = _parts(element, compiler, options)
+    # A time is a text of 26 characters. Its functions would round the six digits at the end.
+    whole, part = f"strftime('%s', substr({moment}, 1, 19))", f"CAST(substr({moment}, 21, 6) AS INTEGER)"
+    since = f"(({whole} - ({seconds})) * 1000000 + {part} - {rest})"
+    start = f"({since} - {since} % {width} + {rest} + (({seconds}) - ({_LONG_AGO_SECONDS})) * 1000000)"
+    day = f"strftime('%Y-%m-%d %H:%M:%S', {start} / 1000000 + ({_LONG_AGO_SECONDS}), 'unixepoch')"
+    return f"{day} || printf('.%06d', {start} % 1000000)"
 
 
-_LONG_AGO_MICROSECONDS = (_LONG_AGO - _EPOCH) // _MICROSECOND
+_LONG_AGO_SECONDS = (_LONG_AGO - _EPOCH) // timedelta(seconds=1)

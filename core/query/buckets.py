@@ -37,7 +37,7 @@ async def time_buckets(
     start: Any = None,
     end: Any = None,
     empty: bool = False,
-    most: int = 100_000,
+    max_buckets: int = 100_000,
     session: AsyncSession | None = None,
     **aggregates: ColumnElement[Any],
 ) -> list[Bucket]:
@@ -55,7 +55,7 @@ async def time_buckets(
         end: Rows from this time on are left out.
         empty: Whether buckets without rows are given too, for each ``by`` that has rows: from ``start`` to
             ``end``, or between the first and the last bucket found. Counts in them are 0, all else is ``None``.
-        most: How many buckets there may be.
+        max_buckets: How many buckets there may be.
         session: Runs the statement; without one a session of the installed database does.
         aggregates: What to compute, by name; any aggregate function of SQLAlchemy.
 
@@ -82,18 +82,18 @@ async def time_buckets(
         statement = statement.where(moment < extent.end)
     columns = [bucket.label(_BUCKET), *groups, *(value.label(name) for name, value in aggregates.items())]
     wanted = statement.with_only_columns(*columns, maintain_column_froms=True).where(moment.is_not(None))
-    wanted = wanted.order_by(None).group_by(bucket, *groups).order_by(*groups, bucket).limit(most + 1)
+    wanted = wanted.order_by(None).group_by(bucket, *groups).order_by(*groups, bucket).limit(max_buckets + 1)
     async with reading(session) as open_session:
         rows = (await open_session.execute(wanted)).all()
     header = [_BUCKET, *names, *aggregates]
     found = [dict(zip(header, row, strict=True)) for row in rows]
     for one in found:
         one |= {name: _plain(one[name], aggregate) for name, aggregate in aggregates.items()}
-    if len(found) <= most and empty:
+    if len(found) <= max_buckets and empty:
         blank = {name: 0 if _counts(aggregate) else None for name, aggregate in aggregates.items()}
-        found = list(_filled(found, names, blank, extent, most))
-    if len(found) > most:
-        raise InvalidQuery(f"there would be more than {most} buckets; fix: widen them, or narrow start and end")
+        found = list(_filled(found, names, blank, extent, max_buckets))
+    if len(found) > max_buckets:
+        raise InvalidQuery(f"there would be more than {max_buckets} buckets; fix: widen them, or narrow start and end")
     return found
 
 
@@ -144,6 +144,9 @@ def _filled(
 def _check_names(names: Sequence[str], aggregates: dict[str, ColumnElement[Any]]) -> None:
     if not aggregates:
         raise InvalidQuery("what is to be computed? fix: name an aggregate, as in rows=func.count()")
+    for name, aggregate in aggregates.items():
+        if not isinstance(aggregate, ColumnElement):
+            raise InvalidQuery(f"{name} is no aggregate; fix: write {name}=func.avg(Model.column), for example")
     for name in (*names, *aggregates):
         if name == _BUCKET or (name in names and name in aggregates):
             raise InvalidQuery(f"the name {name!r} is taken; fix: choose another one for the aggregate")

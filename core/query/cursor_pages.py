@@ -60,7 +60,7 @@ async def cursor_paginate(
     after: str | None = None,
     before: str | None = None,
     limit: int = 50,
-    most: int = 1000,
+    max_limit: int = 1000,
     key: str | bytes | None = None,
     session: AsyncSession | None = None,
 ) -> CursorPage[Any]:
@@ -76,7 +76,7 @@ async def cursor_paginate(
         after: The ``next`` of another page; neither this nor ``before`` for the first page.
         before: The ``previous`` of another page.
         limit: Rows per page.
-        most: The largest ``limit`` that is allowed.
+        max_limit: The largest ``limit`` that is allowed.
         key: Signs the cursors instead of the one given to ``sign_cursors``.
         session: Runs the statement; without one a session of the installed database does.
 
@@ -86,7 +86,7 @@ async def cursor_paginate(
         ConfigurationError: There is no key.
     """
     check_plain(statement, "cursor_paginate", distinct=returns_instances(statement))
-    limit = whole_number("limit", limit, most)
+    limit = whole_number("limit", limit, max_limit)
     keys = keys_of(statement)
     async with reading(session) as open_session:
         bind = open_session.get_bind()

@@ -30,8 +30,8 @@ def search(
     order_direction: str = "asc",
     *,
     columns: Collection[str] | None = None,
-    most_filters: int = 20,
-    most_values: int = 100,
+    max_filters: int = 20,
+    max_values: int = 100,
     session: AsyncSession | None = None,
 ) -> Select[Any]:
     """Narrow a select down by filters that may come from anybody.
@@ -48,8 +48,8 @@ def search(
         order_direction: ``asc`` or ``desc``.
         columns: The attributes that may be named; without it all that are columns. Leave out what the one who
             asks must not learn: a filter tells about values that are never shown.
-        most_filters: How many filters there may be.
-        most_values: How many values ``in`` may have.
+        max_filters: How many filters there may be.
+        max_values: How many values ``in`` may have.
         session: Where the select will run, when not on the installed database.
 
     Returns:
@@ -61,9 +61,9 @@ def search(
     statement = select_of(source)
     entity = entity_of(statement)
     filters = {} if filters is None else filters
-    if not isinstance(filters, Mapping) or len(filters) > most_filters:
-        raise InvalidQuery(f"filters must be at most {most_filters} values by name")
-    question = _Question(entity, columns, dialect_name(session), most_values)
+    if not isinstance(filters, Mapping) or len(filters) > max_filters:
+        raise InvalidQuery(f"filters must be at most {max_filters} values by name")
+    question = _Question(entity, columns, dialect_name(session), max_values)
     statement = statement.where(*(question.condition(name, value) for name, value in filters.items()))
     if order_by is None:
         return statement
@@ -73,11 +73,11 @@ def search(
 class _Question:
     """What may be asked about a model, and where."""
 
-    def __init__(self, entity: Any, columns: Collection[str] | None, dialect: str, most_values: int) -> None:
+    def __init__(self, entity: Any, columns: Collection[str] | None, dialect: str, max_values: int) -> None:
         self.entity = entity
         self.columns = columns
         self.dialect = dialect
-        self.most_values = most_values
+        self.max_values = max_values
 
     def condition(self, name: object, value: Any) -> Condition:
         attribute, build = self._parsed(name)
@@ -167,7 +167,7 @@ def _comparing(compare: Callable[[Any, Any], Any]) -> "Operator":
 
 
 def _in(question: _Question, attribute: Attribute, value: Any) -> Condition:
-    return attribute.in_(_values(attribute, value, 0, question.most_values))
+    return attribute.in_(_values(attribute, value, 0, question.max_values))
 
 
 def _between(_question: _Question, attribute: Attribute, value: Any) -> Condition:

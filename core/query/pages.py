@@ -41,7 +41,12 @@ class Page(Generic[T]):
 
 
 async def paginate(
-    statement: Select[Any], page: int = 1, per_page: int = 50, *, most: int = 1000, session: AsyncSession | None = None
+    statement: Select[Any],
+    page: int = 1,
+    per_page: int = 50,
+    *,
+    max_per_page: int = 1000,
+    session: AsyncSession | None = None,
 ) -> Page[Any]:
     """Read one numbered page of a select, with two statements.
 
@@ -52,14 +57,14 @@ async def paginate(
         statement: Any select without limit. Rows that its order leaves equal are ordered by primary key.
         page: From 1; a page behind the last one is empty.
         per_page: Rows per page.
-        most: The largest ``per_page`` that is allowed.
+        max_per_page: The largest ``per_page`` that is allowed.
         session: Runs the statements; without one a session of the installed database does.
 
     Raises:
         InvalidQuery: A number is out of bounds, or the select has a limit of its own.
     """
     check_plain(statement, "paginate", grouped=True, distinct=True)
-    per_page = whole_number("per_page", per_page, most)
+    per_page = whole_number("per_page", per_page, max_per_page)
     page = whole_number("page", page, _LAST_OFFSET // per_page)
     offset = (page - 1) * per_page
     async with reading(session) as open_session:

@@ -32,7 +32,7 @@ def like(
     Raises:
         ValueError: The pattern is too long, or has so many wildcards that the database would search for ever.
     """
-    if len(pattern) > _LONGEST or pattern.count("%") > _MOST_WILDCARDS:
+    if len(pattern) > _LONGEST or re.sub(f"{_ESCAPE}.", "", pattern).count("%") > _MOST_WILDCARDS:
         raise ValueError(f"has more than {_LONGEST} characters or {_MOST_WILDCARDS} wildcards")
     if ignore_case:
         return column.ilike(pattern, escape=_ESCAPE)

@@ -56,13 +56,13 @@ def full_text(
     attributes = [attribute_of(entity, name) for name in columns]
     if not attributes or not all(isinstance(one.type, String) for one in attributes):
         raise InvalidQuery("full_text searches columns of text; fix: name at least one, and only such")
-    clauses = _clauses(query)
+    clauses, configuration = _clauses(query), _configuration(language)
     if not any(term for clause in clauses for term in clause if not term.excluded):
         return statement.where(sql_false())
     rank: ColumnElement[Any]
     if dialect == "postgresql":
         document = text_document(attributes, language=language)
-        wanted = func.websearch_to_tsquery(_configuration(language), query)
+        wanted = func.websearch_to_tsquery(configuration, query)
         found, rank = document.bool_op("@@")(wanted), func.ts_rank(document, wanted)
     else:
         found = rank = match(*(one.expression for one in attributes), against=_boolean(clauses), in_boolean_mode=True)

@@ -9,7 +9,7 @@ from core.database.database import Database
 from core.database.metadata import metadata, writer_table
 from core.model import Model
 from core.query import sign_cursors
-from tests.integration.query.models import MODELS
+from tests.integration.query.models import MODELS, Note
 
 TABLES = [writer_table, *(model.__table__ for model in (*MODELS, Device, SensorReading, User))]
 
@@ -23,3 +23,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         await connection.run_sync(metadata.create_all, tables=TABLES)
     yield database
     await Model.cleanup()
+
+
+@pytest.fixture
+async def with_notes(database: Database) -> Database:
+    """With the table of the notes, too."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(metadata.create_all, tables=[Note.__table__])
+    return database

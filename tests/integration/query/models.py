@@ -89,4 +89,5 @@ Index("ix_query_notes_text", Note.title, Note.body, mysql_prefix="FULLTEXT", mar
     dialect=("mysql", "mariadb")
 )
 
-MODELS = (Shelf, Item, Part, Ticket, Note)
+#: Without notes, whose index of words takes MariaDB longer than all the rest.
+MODELS = (Shelf, Item, Part, Ticket)

@@ -45,9 +45,9 @@ async def test_far_pages_cost_what_the_first_costs(readings: Database) -> None:
         assert far.buffers <= 1.5 * first.buffers + 10
 
 
-async def test_words_are_found_by_the_index(database: Database) -> None:
+async def test_words_are_found_by_the_index(with_notes: Database) -> None:
     """The index on `text_document` is the one that `full_text` uses."""
     await Note.insert([{"title": f"note {n}", "body": "pump" if n == 7 else "x" * n} for n in range(300)])
     found = full_text(Note, ["title", "body"], "pump")
-    plan = await explain(database, lambda: fetch(found), "SET enable_seqscan = off")
+    plan = await explain(with_notes, lambda: fetch(found), "SET enable_seqscan = off")
     assert (["ix_query_notes_words"], 1) == (plan.indexes, plan.rows)
