@@ -1,4 +1,4 @@
-"""The Python snippets of ``docs/*.md`` run as they are printed.
+"""The Python snippets of ``docs/**/*.md`` run as they are printed.
 
 The snippets of one file run in order, in one namespace, in a process of their own inside a copy of
 the application. A snippet whose first line is ``# some/file.py`` is stored there and imported.
@@ -90,10 +90,10 @@ def run(name: str, text: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-DOCUMENTS = [path for path in sorted((ROOT / "docs").glob("*.md")) if "```py" in path.read_text().lower()]
+DOCUMENTS = [path for path in sorted((ROOT / "docs").rglob("*.md")) if "```py" in path.read_text().lower()]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT / "docs")))
 def test_snippets_run_as_printed(document: Path, tmp_path: Path) -> None:
     """Whoever copies the snippets of a page, in order, gets working code."""
     result = run(str(document), document.read_text(), tmp_path)
@@ -102,8 +102,8 @@ def test_snippets_run_as_printed(document: Path, tmp_path: Path) -> None:
 
 def test_the_pages_on_code_have_snippets() -> None:
     """The pages that explain code are among those that run."""
-    names = {path.name for path in DOCUMENTS}
-    assert {"routing.md", "controllers.md", "middleware.md"} <= names
+    names = {str(path.relative_to(ROOT / "docs")) for path in DOCUMENTS}
+    assert {"routing.md", "controllers.md", "middleware.md", "database/queries.md"} <= names
 
 
 # --- the runner itself ---
