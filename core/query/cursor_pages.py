@@ -90,7 +90,7 @@ async def cursor_paginate(
     keys = keys_of(statement)
     async with reading(session) as open_session:
         bind = open_session.get_bind()
-        seal = _seal(keys, key or bind.get_execution_options().get(_KEY))
+        seal = _seal(keys, bind.get_execution_options().get(_KEY) if key is None else key)
         place = _place(seal, after, before)
         wanted = _page(statement, keys, place, limit, bind.dialect.name)
         result = (await open_session.execute(wanted)).freeze()

@@ -1,12 +1,11 @@
 """The public names."""
 
 import core.query
+from tests.acceptance.test_documentation import ROOT
 
 
 def test_every_name_is_documented() -> None:
     """What core.query exports has its recipe in the cookbook."""
-    from tests.acceptance.test_documentation import ROOT
-
     text = (ROOT / "docs" / "database" / "queries.md").read_text()
     results = {"Page", "CursorPage"}
     assert set() == {name for name in core.query.__all__ if f"{name}(" not in text} - results
