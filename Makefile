@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?=
 
 # How many processes run the tests; each starts servers of its own.
-PROCESSES ?= 6
+PROCESSES ?= 4
 
 .PHONY: help
 help:  ## list the commands
