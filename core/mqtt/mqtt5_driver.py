@@ -76,12 +76,17 @@ class Mqtt5Driver:
         session = self._session(options, clean_start=clean_start)
         decoder = Decoder(AT_FIRST, self._max_payload)
         protocol = Mqtt5Protocol(options, packet, session, decoder, on_message, generation)
+        opened = False
         try:
             async with asyncio.timeout(self._connect_timeout):
                 await self._open(options, protocol)
+                opened = True
                 connack = await protocol.connected
         except BaseException as error:
-            await protocol.abort()
+            protocol.abort()
+            if opened:
+                await protocol.gone
+            # Else the event loop has closed the transport itself, and uvloop does not tell the protocol so.
             raise self._translate(error, options) from error
         asyncio.get_running_loop().call_soon(protocol.start)
         return Mqtt5Connection(protocol, session, connack)

@@ -299,12 +299,11 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         """End the connection; the broker keeps the session."""
         self._end(None, disconnect_packet())
 
-    async def abort(self) -> None:
-        """End the connection without a word; returns when the transport is closed."""
+    def abort(self) -> None:
+        """End the connection without a word; ``gone`` tells when the transport is closed."""
         self._end(None)
         if self._transport is not None:
             self._transport.abort()
-            await self.gone
 
     def _end(self, error: Exception | None, farewell: bytes = b"") -> None:
         if self._ended:

@@ -376,3 +376,16 @@ async def test_the_brokers_limits_are_respected(broker: ScriptedBroker, client: 
         assert [1] * 50 == await client_side.subscribe(filters)
     assert 1 < len(connection.of(packets.SubscribePacket))
     assert all(len(packet.write()) <= 100 for packet in connection.of(packets.SubscribePacket))
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_giving_up_in_the_middle_of_connecting_ends(client: Client, turns: int) -> None:
+    """Whoever stops connecting, at whatever moment, is let go (uvloop does not tell a protocol of the end then)."""
+    connecting = asyncio.create_task(client.connect())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    connecting.cancel()
+    done, _ = await asyncio.wait([connecting], timeout=PATIENCE)
+    assert {connecting} == done
+    if not connecting.cancelled():
+        await connecting.result().close()
