@@ -13,6 +13,7 @@ from config.ingest import IngestSettings
 from config.logging import LoggingSettings, configure_logging
 from config.mqtt import MqttSettings
 from core.exceptions import ConfigurationError
+from core.redaction import hide
 
 __all__ = [
     "DatabaseSettings",
@@ -46,6 +47,8 @@ class Settings:
 def load(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check all settings; the environment wins over ``.env``, an empty value means unset.
 
+    Secrets are kept out of logs and messages from then on, wrong ones too.
+
     Args:
         env_file: The ``.env`` file, which need not exist; ``None`` reads none.
         environ: Variables to read instead of the process's environment.
@@ -62,6 +65,9 @@ def load(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None
         rivals=_rivals(),
         problems=problems,
     )
+    for group in GROUPS.values():
+        for name in given.keys() & set(group.hidden()):
+            hide(given[name].value)
     groups: dict[str, Any] = {name: group.read(given, problems) for name, group in GROUPS.items()}
     if problems:
         raise ConfigurationError("\n".join(map(str, problems)))

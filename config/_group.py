@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -115,6 +115,11 @@ class Group(BaseSettings):
         return [name for name, info in cls.variables().items() if _is_secret(info)]
 
     @classmethod
+    def hidden(cls) -> list[str]:
+        """The names of the variables whose values nothing may print: secrets that are no mere names of users."""
+        return [name for name, info in cls.variables().items() if _is_hidden(info)]
+
+    @classmethod
     def read(cls, given: Given, problems: list[Problem]) -> Self | None:
         """Build the group.
 
@@ -154,6 +159,11 @@ class Group(BaseSettings):
 
 def _is_secret(info: FieldInfo) -> bool:
     return isinstance(info.json_schema_extra, dict) and info.json_schema_extra["secret"] is True
+
+
+def _is_hidden(info: FieldInfo) -> bool:
+    # Pydantic takes "Secret" apart unless it stands in a union.
+    return info.annotation is SecretStr or Secret in get_args(info.annotation)
 
 
 def _shown(variable: Variable | None, info: FieldInfo) -> str:

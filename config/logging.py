@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Literal, TextIO
 
 import structlog
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config._group import Group, Lowercase, setting
+from core.redaction import redact, redact_values
 
 __all__ = ["LoggingSettings", "configure_logging"]
 
@@ -34,6 +36,13 @@ class LoggingSettings(Group):
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Told apart by its class from the handlers that others added to the root logger."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Report a record that cannot be written; logging itself would print its arguments, secrets among them."""
+        with suppress(OSError, ValueError):  # a stream that is closed
+            self.stream.write(
+                f"log record of {record.pathname}:{record.lineno} lost: {redact(repr(sys.exception()))}\n"
+            )
 
 
 def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -> None:
@@ -72,6 +81,7 @@ def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             # As text, also for the console: its own tracebacks show local variables, passwords among them.
             structlog.processors.format_exc_info,
+            _redact,
             *renderers,
         ],
     )
@@ -93,6 +103,10 @@ def _install(handler: logging.Handler, level: int) -> None:
     if not engine.handlers:
         engine.addHandler(logging.NullHandler())
     logging.captureWarnings(True)
+
+
+def _redact(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
+    return {key: redact_values(value) for key, value in event_dict.items()}
 
 
 def _in_order(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:

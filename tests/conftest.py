@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
+from core import redaction
 from tests import servers
 from tests.parameters import shown
 from tests.servers import Certificates, MariaDB, Mosquitto, PostgreSQL, Server
@@ -41,6 +42,15 @@ class FreshDatabase(NamedTuple):
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name parameters alike in every process that runs tests: an address in memory differs."""
     return shown(val) if callable(val) or type(val).__repr__ is object.__repr__ else None
+
+
+# --- secrets ---
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what one test calls a secret ("password") be a word like any other in the next test's log."""
+    monkeypatch.setattr(redaction, "_process", redaction.Redaction())
 
 
 # --- servers that are missing ---

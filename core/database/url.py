@@ -4,6 +4,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from core.exceptions import ConfigurationError
+from core.redaction import hide
 
 __all__ = ["parse_url"]
 
@@ -18,7 +19,7 @@ _DRIVERS = {
 
 
 def parse_url(text: str) -> URL:
-    """Parse a database URL and fill in the async driver.
+    """Parse a database URL and fill in the async driver; its password is kept out of logs from then on.
 
     Args:
         text: For example ``postgresql://user:password@host/name`` or ``sqlite:///storage/app.db``.
@@ -27,6 +28,7 @@ def parse_url(text: str) -> URL:
         ConfigurationError: It is no URL, or names a database or driver that Mqueduct does not use;
             the message never repeats the URL, which may hold a password.
     """
+    hide(text)
     try:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):

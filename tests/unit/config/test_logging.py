@@ -10,6 +10,7 @@ import sqlalchemy
 import structlog
 
 from config.logging import LoggingSettings, configure_logging
+from core.redaction import hide
 
 TOUCHED = ("", "amqtt", "transitions", "sqlalchemy.engine.Engine")
 
@@ -247,3 +248,34 @@ def test_case():
     settings = LoggingSettings(level="debug", format="JSON")
 
     assert ("DEBUG", "json") == (settings.level, settings.format)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_secrets(form):
+    """No secret is written: not in events, fields and exceptions, whoever logs them and however they are quoted."""
+    secret = 'zq"xj\\ü/1'
+    hide(secret)
+    stream = configured(Terminal(), level="DEBUG", format=form)
+    structlog.get_logger("x").info(f"log in with {secret}", login={"password": [secret]}, error=ValueError(secret))
+    logging.getLogger("y").debug("log in with %r", secret, stack_info=True)
+    try:
+        raise ValueError(secret)
+    except ValueError:
+        logging.getLogger("y").exception("failed")
+        structlog.get_logger("x").exception("failed")
+    lines = stream.getvalue()
+
+    assert "xj" not in lines
+    assert 6 <= lines.count("***")
+
+
+def test_lost_records(capsys):
+    """A record that cannot be formatted is reported without its arguments, which may be secret."""
+    stream = configured()
+    record = logging.getLogger("x").makeRecord("x", logging.INFO, "x.py", 7, "%d", ("can" + "ary",), None)
+    logging.getLogger().handlers[-1].handle(record)  # pytest's own handler would raise
+    captured = capsys.readouterr()
+
+    assert "x.py:7" in stream.getvalue()
+    assert "TypeError" in stream.getvalue()
+    assert "canary" not in stream.getvalue() + captured.err

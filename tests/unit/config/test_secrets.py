@@ -3,8 +3,9 @@
 import pytest
 
 import config
-from config._group import Group, setting
+from config._group import Group, Secret, setting
 from config._variables import Variable
+from core.redaction import redact
 
 SECRETS = [
     "MQTT_USERNAME",
@@ -162,3 +163,38 @@ def test_password_with_any_character(env_file):
     dotenv = env_file("DB_CONNECTION=mysql\nDB_PASSWORD='pa$$ #w@rd/\"%41'\n")
 
     assert 'pa$$ #w@rd/"%41' == config.load(dotenv, {}).database.password.get_secret_value()
+
+
+def test_secrets_are_hidden_from_now_on(tmp_path):
+    """What a setting holds as a secret is kept out of logs and messages, wherever it came from; user names are not."""
+    path = tmp_path / "key"
+    path.write_text("from-a-file\n")
+    config.load(
+        None,
+        {
+            "MQTT_BROKER": "broker",
+            "MQTT_USERNAME": "plant-7",
+            "MQTT_PASSWORD_FILE": str(path),
+            "DATABASE_URL": "mysql://app:in%40url@db/plant",
+        },
+    )
+
+    assert "plant-7 *** *** *** db" == redact("plant-7 from-a-file in%40url in@url db")
+
+
+def test_wrong_secrets_are_hidden_too(problems):
+    """A start that fails shows no secret in its traceback either."""
+    problems({"MQTT_PASSWORD": "s3cret"})
+
+    assert "***" == redact("s3cret")
+
+
+def test_secrets_of_other_groups_are_hidden():
+    """A group of somebody else's needs no more than the type."""
+
+    class Login(Group):
+        pin: Secret = setting("LOGIN_PIN", allowed="a text", secret=True)
+        key: Secret | None = setting("LOGIN_KEY", None, allowed="a text", secret=True)
+        name: str = setting("LOGIN_NAME", "app", allowed="a name", secret=True)
+
+    assert ["LOGIN_PIN", "LOGIN_KEY"] == Login.hidden()
