@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column, relationship
 
+from core.database.bound import Bound
 from core.database.database import Database
 from core.database.json import Json
 from core.database.lazy import AdvisingAttribute, AwaitableAttributes
@@ -46,23 +47,26 @@ Rows = Sequence[Fields]
 
 _VERBS = frozenset(
     {"all", "awaitable_attrs", "cleanup", "configure", "create", "create_tables", "database", "find", "get_session"}
-    | {"insert", "install", "to_dict", "unit_of_work", "upsert"}
+    | {"insert", "install", "on", "to_dict", "unit_of_work", "upsert"}
 )
+
+
+_DEFAULT = "default"
 
 
 class _Enabled:
     """Reads as whether a database is installed, on ``Model`` and on every subclass."""
 
     def __get__(self, _instance: object, _owner: object) -> bool:
-        return Model._database is not None
+        return _DEFAULT in Model._databases
 
 
 class Model(DeclarativeBase):
     """Base class of models, with every verb in two spellings.
 
     ``await Model.create(Device, name="a")`` and ``await Device.create(name="a")`` are the same.
-    The database is installed once, on ``Model``, by ``Model.configure``; this is the one global of
-    the framework.
+    The database is installed once, on ``Model``, by ``Model.configure``, and further ones by name; this is
+    the one global of the framework.
 
     A subclass may declare ``__natural_key__``, the attributes (under a unique constraint, never
     NULL) that identify a row to the world outside: ``create`` then returns the row already there.
@@ -83,7 +87,7 @@ class Model(DeclarativeBase):
     }
     __natural_key__: ClassVar[tuple[str, ...]] = ()
 
-    _database: ClassVar[Database | None] = None
+    _databases: ClassVar[dict[str, Database]] = {}
     _is_enabled: ClassVar[_Enabled] = _Enabled()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -111,9 +115,17 @@ class Model(DeclarativeBase):
         return database
 
     @staticmethod
-    def install(database: Database | None) -> None:
-        """Let all models use a database; ``None`` takes it away."""
-        Model._database = database
+    def install(database: Database | None, name: str = _DEFAULT) -> None:
+        """Let models use a database; ``None`` takes it away.
+
+        Args:
+            database: Which one.
+            name: What ``Model.on`` calls it; all verbs use the default one, unless they are told otherwise.
+        """
+        if database is None:
+            Model._databases.pop(name, None)
+        else:
+            Model._databases[name] = database
 
     @staticmethod
     def database() -> Database:
@@ -122,9 +134,33 @@ class Model(DeclarativeBase):
         Raises:
             DatabaseNotConfigured: There is none.
         """
-        if Model._database is None:
-            raise DatabaseNotConfigured("no database is configured; fix: call Model.configure(DATABASE_URL) first")
-        return Model._database
+        try:
+            return Model._databases[_DEFAULT]
+        except KeyError:
+            raise DatabaseNotConfigured(
+                "no database is configured; fix: call Model.configure(DATABASE_URL) first"
+            ) from None
+
+    @classmethod
+    def on(cls, name: str) -> type[Self]:
+        """The same verbs on another database: ``Model.on("archive").find(Device, 1)``, ``Device.on("archive").all()``.
+
+        Args:
+            name: As it was installed under.
+
+        Returns:
+            What has the class methods of the model. It is no class: statements are written with the model.
+
+        Raises:
+            DatabaseNotConfigured: There is no database of that name.
+        """
+        if name not in Model._databases:
+            known = ", ".join(sorted(Model._databases)) or "none"
+            raise DatabaseNotConfigured(
+                f"no database {name!r} is configured (but {known}); fix: set DB_{name.upper()}_URL, or call "
+                f"Model.install(Database(url), {name!r}) first"
+            )
+        return cast("type[Self]", Bound(cls, Model._databases[name]))
 
     @overload
     @classmethod
@@ -249,9 +285,9 @@ class Model(DeclarativeBase):
 
     @classmethod
     async def cleanup(cls) -> None:
-        """Close the installed database and take it away; does nothing without one."""
-        if Model._database is not None:
-            database, Model._database = Model._database, None
+        """Close the installed databases and take them away; does nothing without one."""
+        while Model._databases:
+            _, database = Model._databases.popitem()
             await database.close()
 
     @property
@@ -277,6 +313,8 @@ class Model(DeclarativeBase):
     @classmethod
     def _target(cls, model: type[Any] | None = None) -> type[Any]:
         target = model or cls
+        if isinstance(target, Bound):
+            target = target._model
         if target is Model:
             raise TypeError("say which model: Model.create(Device, ...) or Device.create(...)")
         if "__mapper__" not in getattr(target, "__dict__", ()):

@@ -17,6 +17,7 @@ from core.database.database import Database
 from core.exceptions import (
     ConfigurationError,
     DatabaseNotConfigured,
+    DatabaseUnavailable,
     InvalidValue,
     SchemaError,
     UniqueViolation,
@@ -157,6 +158,49 @@ async def test_two_databases_in_memory_are_two(database: Database) -> None:
     await database.create(Pump, {"name": "a"})
     assert [] == await other.all(Pump)
     await other.close()
+
+
+async def test_the_same_verbs_run_on_another_database(database: Database) -> None:
+    """In both spellings, class methods of the model's own included; the default database does not notice."""
+    other = Database("sqlite://")
+    Model.install(other, "archive")
+    await Model.on("archive").create_tables()
+    archive = Pump.on("archive")
+    assert 1 == (await archive.create(name="old")).id
+    assert ["old"] == [pump.name for pump in await Model.on("archive").all(Pump)]
+    assert "old" == (await archive.find(1)).name  # type: ignore[union-attr]
+    await archive.upsert({"name": "older", "site": "main"})
+    async with await archive.get_session() as session:
+        assert 2 == await session.scalar(select(func.count()).select_from(Pump))
+    async with archive.unit_of_work() as work:
+        work.create(Pump, name="oldest")
+    assert 3 == len(await archive.all())
+    assert [] == await Pump.all()
+    assert other is archive.database()
+    assert "<Pump on sqlite" in repr(archive)
+    with pytest.raises(TypeError, match="say which model"):
+        await Model.on("archive").all()
+
+
+async def test_a_database_of_no_name_is_named(database: Database) -> None:
+    """With the setting that is missing; taken away, a database is none."""
+    with pytest.raises(DatabaseNotConfigured, match=r"'archive'.*default.*DB_ARCHIVE_URL"):
+        Pump.on("archive")
+    Model.install(Database("sqlite://"), "archive")
+    Pump.on("archive")
+    Model.install(None, "archive")
+    with pytest.raises(DatabaseNotConfigured, match="'archive'"):
+        Pump.on("archive")
+
+
+async def test_cleanup_closes_every_database(database: Database) -> None:
+    """Whatever they are called."""
+    other = Database("sqlite://")
+    Model.install(other, "archive")
+    await Model.cleanup()
+    for closed in (database, other):
+        with pytest.raises(DatabaseUnavailable):
+            await closed.create(Cell, {"row": "a", "column": 1})
 
 
 # --- create ---

@@ -1,0 +1,36 @@
+"""The verbs of models on another database than the one that they use by default."""
+
+from types import MethodType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.database.database import Database
+
+__all__ = ["Bound"]
+
+
+class Bound:
+    """Stands in for a model: its class methods, the verbs among them, run on one database.
+
+    Args:
+        model: The model; or ``Model`` itself, whose verbs are told the model.
+        database: Where they read and write.
+    """
+
+    def __init__(self, model: Any, database: "Database") -> None:
+        self._model = model
+        self._database = database
+
+    def __repr__(self) -> str:
+        return f"<{self._model.__name__} on {self._database.address}>"
+
+    def database(self) -> "Database":
+        """The database."""
+        return self._database
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._model, name)
+        if isinstance(found, MethodType) and found.__self__ is self._model:
+            # They ask their class for the database, and find this object's.
+            return MethodType(found.__func__, self)
+        return found
