@@ -104,8 +104,8 @@ class Model(DeclarativeBase):
 
         Args:
             url: SQLAlchemy URL; the async driver is filled in.
-            pool: ``pool_size=10, max_overflow=20, pool_timeout=30, pool_recycle=1800,
-                pool_pre_ping=True, echo=False, statement_timeout=30``; times in seconds.
+            pool: ``read_url``, ``max_clock_skew`` and all fields of ``core.database.options.EngineOptions``:
+                ``pool_size=10, max_overflow=20, statement_timeout=30, ...``; times in seconds.
 
         Raises:
             ConfigurationError: The URL cannot be used.
@@ -267,14 +267,18 @@ class Model(DeclarativeBase):
         return await cls.database().all(cls._target(*model))
 
     @classmethod
-    async def get_session(cls) -> AsyncSession:
+    async def get_session(cls, *, read: bool = False) -> AsyncSession:
         """A fresh session, which the caller closes: ``async with await Model.get_session() as session``.
 
         One that is forgotten, or open for more than a minute, is told of in the log, with the line that
         called this.
+
+        Args:
+            read: Whether it only reads: then from the replica of ``DB_READ_URL``, if there is one, which may
+                lag behind what was just written.
         """
         database = cls.database()
-        session = database.session()
+        session = database.session(read=read)
         database.open_sessions.add(session, depth=2)
         return session
 

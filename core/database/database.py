@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from sqlalchemy import delete, event, insert, inspect, select, text
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.database.alone import write as write_alone
@@ -19,11 +19,12 @@ from core.database.engine import build_engine
 from core.database.errors import translated
 from core.database.leaks import HandedOutSession, OpenSessions
 from core.database.metadata import metadata, subscription_table
+from core.database.options import EngineOptions
 from core.database.rows import check_key, natural_key
-from core.database.sessions import ModelSession
+from core.database.sessions import ModelSession, ReadingSession
 from core.database.soft_deletes import with_deleted
 from core.database.unit_of_work import UnitOfWork
-from core.database.url import parse_url
+from core.database.url import parse_url, replica_of
 from core.database.writes import Intent, Writes, upsert_intent
 from core.exceptions import UniqueViolation
 
@@ -55,69 +56,36 @@ class Database:
 
     Args:
         url: SQLAlchemy URL; the async driver is filled in.
-        pool_size: Connections kept open.
-        max_overflow: Connections opened above that under load.
-        pool_timeout: Seconds to wait for a free connection.
-        pool_recycle: Seconds after which a connection is replaced.
-        pool_pre_ping: Whether a connection is probed before use.
-        echo: Whether every statement is logged.
-        statement_timeout: Seconds after which the server ends a statement (not on SQLite).
+        read_url: That of a replica, from which everything is read that is not part of a transaction.
         max_clock_skew: Seconds by which a time that ``upsert`` compares may be ahead of ours.
+        options: Those of ``EngineOptions``.
 
     Raises:
-        ConfigurationError: The URL cannot be used.
+        ConfigurationError: A URL cannot be used.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        pool_size: int = 10,
-        max_overflow: int = 20,
-        pool_timeout: float = 30,
-        pool_recycle: float = 1800,
-        pool_pre_ping: bool = True,
-        echo: bool = False,
-        statement_timeout: float = 30,
-        max_clock_skew: float = 300,
-    ) -> None:
+    def __init__(self, url: str, *, read_url: str | None = None, max_clock_skew: float = 300, **options: Any) -> None:
         self._url = parse_url(url)
-        self.engine = build_engine(
-            self._url,
-            statement_timeout=statement_timeout,
-            pool_size=pool_size,
-            max_overflow=max_overflow,
-            pool_timeout=pool_timeout,
-            pool_recycle=pool_recycle,
-            pool_pre_ping=pool_pre_ping,
-            echo=echo,
-        )
-        self._sessions = async_sessionmaker(
-            self.engine,
-            class_=HandedOutSession,
-            sync_session_class=ModelSession,
-            expire_on_commit=False,
-            autoflush=False,
-        )
+        self.options = EngineOptions(**options)
+        self.engine = build_engine(self._url, self.options)
+        #: Where is read what need not be the newest; the database itself, unless there is a replica.
+        self.reader = self.engine if read_url is None else build_engine(replica_of(self._url, read_url), self.options)
+        self._sessions = _sessionmaker(self.engine, ModelSession)
+        self._reading_sessions = _sessionmaker(self.reader, ReadingSession)
         #: Those that somebody else has to close.
         self.open_sessions = OpenSessions()
         self._handed_out: WeakSet[AsyncSession] = WeakSet()
         # SQLite has one writer at a time; waiting here is fairer than in its busy loop.
-        self._writers = asyncio.Semaphore(1 if self._url.get_backend_name() == "sqlite" else pool_size + max_overflow)
+        connections = self.options.pool_size + self.options.max_overflow
+        self._writers = asyncio.Semaphore(1 if self._url.get_backend_name() == "sqlite" else connections)
         self._writes = Writes(
             build_engine(
                 self.engine.url,
-                statement_timeout=statement_timeout,
-                pool_size=1,
-                max_overflow=0,
-                pool_timeout=pool_timeout,
-                pool_recycle=-1,
-                pool_pre_ping=False,
-                echo=echo,
+                self.options.reserved(),
                 count_changes=self._url.get_backend_name() in {"mysql", "mariadb"},
             ),
             # The server ends a statement first; this is for a server that vanished, which SQLite cannot.
-            deadline=_flush_deadline(self._url.get_backend_name(), statement_timeout),
+            deadline=_flush_deadline(self._url.get_backend_name(), self.options.statement_timeout),
             find=self._find_by,
             write_alone=self._write_alone,
             max_clock_skew=max_clock_skew,
@@ -125,6 +93,11 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<Database {self._url.render_as_string(hide_password=True)} rows={self._writes.rows}>"
+
+    @property
+    def engines(self) -> Sequence[AsyncEngine]:
+        """The pooled engine, and that of the replica, if there is one."""
+        return (self.engine,) if self.reader is self.engine else (self.engine, self.reader)
 
     @property
     def address(self) -> str:
@@ -138,9 +111,13 @@ class Database:
             self._writes.rows, self._writes.duplicates, flushing.flushes, flushing.mean_batch, flushing.commit_latency
         )
 
-    def session(self) -> HandedOutSession:
-        """A fresh session, which the caller closes."""
-        session = self._sessions()
+    def session(self, *, read: bool = False) -> HandedOutSession:
+        """A fresh session, which the caller closes.
+
+        Args:
+            read: Whether it only reads, which a replica may serve; then it refuses to write.
+        """
+        session = self._reading_sessions() if read else self._sessions()
         self._handed_out.add(session)
         return session
 
@@ -244,27 +221,28 @@ class Database:
             InvalidValue: The key does not have the form of the primary key.
         """
         key = check_key(model, key)
-        async with self.session() as session:
+        async with self.session(read=True) as session:
             with translated():
                 return await session.get(model, key)
 
     async def all(self, model: type[T]) -> list[T]:
         """Read every row of a model, in the order of its primary key, as detached instances."""
         statement = select(model).order_by(*inspect(model).primary_key)
-        async with self.session() as session:
+        async with self.session(read=True) as session:
             with translated():
                 return list((await session.scalars(statement)).all())
 
     async def ping(self) -> None:
-        """Make one round trip.
+        """Make one round trip, and one to the replica, if there is one.
 
         Raises:
             DatabaseUnavailable: The database cannot serve now.
             SchemaError: It refuses the user, the password or the database's name.
         """
-        with translated():
-            async with self.engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
+        for engine in self.engines:
+            with translated():
+                async with engine.connect() as connection:
+                    await connection.execute(text("SELECT 1"))
 
     async def create_tables(self) -> None:
         """Create the tables that do not exist yet."""
@@ -317,10 +295,17 @@ class Database:
             with suppress(InvalidRequestError):
                 await session.invalidate()
         await self._writes.close()
-        pool = self.engine.sync_engine.pool
-        await self.engine.dispose()
-        # Whoever is still at work gives his connection back later, to a pool that nobody empties any more.
-        event.listen(pool, "checkin", _end_connection)
+        for engine in self.engines:
+            pool = engine.sync_engine.pool
+            await engine.dispose()
+            # Whoever is still at work gives his connection back later, to a pool that nobody empties any more.
+            event.listen(pool, "checkin", _end_connection)
+
+
+def _sessionmaker(engine: AsyncEngine, kind: type[ModelSession]) -> async_sessionmaker[HandedOutSession]:
+    return async_sessionmaker(
+        engine, class_=HandedOutSession, sync_session_class=kind, expire_on_commit=False, autoflush=False
+    )
 
 
 def _flush_deadline(backend: str, statement_timeout: float) -> float | None:

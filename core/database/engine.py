@@ -2,46 +2,48 @@
 
 import itertools
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from aiomysql import connection as aiomysql_connection
-from sqlalchemy import URL, AsyncAdaptedQueuePool, event
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from core.database.errors import translate_driver, unreachable
+from core.database.options import EngineOptions
 from core.database.shifts import SQLITE_FUNCTION, shift_text
 from core.exceptions import ConfigurationError
 
-__all__ = ["build_engine"]
+__all__ = ["build_engine", "milliseconds"]
 
 _CONNECT_TIMEOUT = 10
 
 # CLIENT_FOUND_ROWS of the MySQL protocol.
 _FOUND_ROWS = 2
 
+_REFUSED_BY_PGBOUNCER = "unsupported startup parameter"
+
 _memory_numbers = itertools.count(1)
 
 
-def build_engine(url: URL, *, statement_timeout: float, count_changes: bool = False, **pool: Any) -> AsyncEngine:
+def build_engine(url: URL, options: EngineOptions, *, count_changes: bool = False) -> AsyncEngine:
     """Build the engine of a database; connects only when it is first used.
 
     Args:
         url: With the async driver filled in.
-        statement_timeout: Seconds after which the server ends a statement; 0 for never. SQLite has none.
+        options: Pool, timeouts and names.
         count_changes: Whether MySQL and MariaDB say how many rows were changed, and not how many were met.
-        pool: ``pool_size``, ``max_overflow``, ``pool_timeout``, ``pool_recycle``, ``pool_pre_ping``, ``echo``.
 
     Raises:
-        ConfigurationError: The URL has parts that its database does not take.
+        ConfigurationError: The URL has parts that its database does not take, or an option does not go with it.
     """
+    if options.pgbouncer and url.get_backend_name() != "postgresql":
+        raise ConfigurationError("PgBouncer is for PostgreSQL only; fix: take DB_PGBOUNCER away, or mend the URL")
     build = {"sqlite": _sqlite, "postgresql": _postgresql}.get(url.get_backend_name(), _mysql)
-    # Errors end in logs, and parameters may be secrets; who asks for an echo wants to see them.
-    pool["hide_parameters"] = not pool["echo"]
     try:
-        engine = build(url, statement_timeout, pool)
+        engine = build(url, options)
     except (ArgumentError, ValueError, TypeError) as error:
         # SQLAlchemy's own text would show the URL with its password.
         raise ConfigurationError(
@@ -52,6 +54,11 @@ def build_engine(url: URL, *, statement_timeout: float, count_changes: bool = Fa
         event.listen(engine.sync_engine, "do_connect", _count_changes)
     event.listen(engine.sync_engine, "do_connect", _connect)
     return engine
+
+
+def milliseconds(seconds: float) -> int:
+    """A limit as the servers want it; 0 means none there, so that the shortest is 1."""
+    return max(round(seconds * 1000), 1) if seconds else 0
 
 
 def _count_changes(_dialect: Any, _record: object, _arguments: Any, options: Any) -> None:
@@ -67,6 +74,10 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
     except OSError as error:
         raise unreachable(error) from error
     except dialect.loaded_dbapi.Error as error:
+        if _REFUSED_BY_PGBOUNCER in str(error):
+            raise ConfigurationError(
+                f"PgBouncer stands before the database ({error}); fix: DB_PGBOUNCER=true"
+            ) from error
         raise translate_driver(error) from error
     except TypeError as error:
         # "connect() got an unexpected keyword argument 'sslmod'"
@@ -92,16 +103,41 @@ def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _postgresql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
-    settings = {"application_name": "mqueduct", "statement_timeout": str(int(statement_timeout * 1000))}
-    return create_async_engine(url, connect_args={"server_settings": settings, "timeout": _CONNECT_TIMEOUT}, **pool)
+def _postgresql(url: URL, options: EngineOptions) -> AsyncEngine:
+    settings = {"application_name": options.application_name}
+    arguments: dict[str, Any] = {"server_settings": settings, "timeout": _CONNECT_TIMEOUT}
+    if options.schema is not None:
+        settings["search_path"] = f'"{options.schema}", public'
+    if options.pgbouncer:
+        # Without caches asyncpg names no statement: a name would be left behind on a connection that others get next.
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    else:
+        settings["statement_timeout"] = str(milliseconds(options.statement_timeout))
+    engine = create_async_engine(url, connect_args=arguments, **options.arguments())
+    if options.pgbouncer and options.statement_timeout:
+        event.listen(engine.sync_engine, "begin", _limit_statements(options.statement_timeout))
+    return engine
 
 
-def _mysql(url: URL, statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
+def _limit_statements(seconds: float) -> Callable[[Connection], None]:
+    def begin(connection: Connection) -> None:
+        # For this transaction: PgBouncer gives the connection to others after it, and takes no such thing at login.
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds(seconds)}")
+
+    return begin
+
+
+def _mysql(url: URL, options: EngineOptions) -> AsyncEngine:
     _mend_aiomysql()
-    engine = create_async_engine(url, connect_args={"charset": "utf8mb4", "connect_timeout": _CONNECT_TIMEOUT}, **pool)
+    arguments = {
+        "charset": "utf8mb4",
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "program_name": options.application_name,
+    }
+    engine = create_async_engine(url, connect_args=arguments, **options.arguments())
     encrypted = any(name.startswith("ssl_") for name in url.query)
-    event.listen(engine.sync_engine, "connect", _mysql_session(statement_timeout, encrypted))
+    event.listen(engine.sync_engine, "connect", _mysql_session(options.statement_timeout, encrypted))
     return engine
 
 
@@ -126,22 +162,27 @@ def _mysql_session(statement_timeout: float, encrypted: bool) -> Any:
             cursor.execute(f"SET SESSION max_statement_time = {float(statement_timeout)}")
         else:
             # MySQL applies it to SELECT only.
-            cursor.execute(f"SET SESSION max_execution_time = {int(statement_timeout * 1000)}")
+            cursor.execute(f"SET SESSION max_execution_time = {milliseconds(statement_timeout)}")
         cursor.close()
 
     return prepare
 
 
-def _sqlite(url: URL, _statement_timeout: float, pool: dict[str, Any]) -> AsyncEngine:
+def _sqlite(url: URL, options: EngineOptions) -> AsyncEngine:
+    arguments = {"poolclass": AsyncAdaptedQueuePool, **options.arguments()}
     in_memory = url.database in (None, "", ":memory:")
     if in_memory:
+        if options.pool_class == "null":
+            raise ConfigurationError(
+                "an SQLite database in memory lives in the pool's connections; fix: DB_POOL_CLASS=queue, or name a file"
+            )
         # A shared name: connections of their own would each see an empty database, and one for all would
         # mix up their transactions. It lives as long as the pool keeps a connection.
         url = url.set(database=f"file:/mqueduct-{next(_memory_numbers)}", query={"vfs": "memdb", "uri": "true"})
-        pool |= {"pool_recycle": -1, "pool_size": max(pool["pool_size"], 1)}
+        arguments |= {"pool_recycle": -1, "pool_size": max(options.pool_size, 1)}
     elif not str(url.database).startswith("file:"):
         _make_folder(Path(str(url.database)).parent)
-    engine = create_async_engine(url, connect_args={"timeout": 30}, poolclass=AsyncAdaptedQueuePool, **pool)
+    engine = create_async_engine(url, connect_args={"timeout": 30}, **arguments)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
 

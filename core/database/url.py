@@ -6,7 +6,7 @@ from sqlalchemy.exc import ArgumentError
 from core.exceptions import ConfigurationError
 from core.redaction import hide
 
-__all__ = ["parse_url"]
+__all__ = ["parse_url", "replica_of"]
 
 _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
@@ -41,6 +41,32 @@ def parse_url(text: str) -> URL:
         known = ", ".join(sorted(set(_DRIVERS.values())))
         raise ConfigurationError(f"the database driver {url.drivername!r} is not supported; fix: use one of {known}")
     return _with_asyncpg_options(url.set(drivername=wanted))
+
+
+def replica_of(url: URL, text: str) -> URL:
+    """Parse the URL of a replica.
+
+    Args:
+        url: The database that it follows.
+        text: The replica's URL.
+
+    Raises:
+        ConfigurationError: It is no URL, or one of another kind of database.
+    """
+    try:
+        replica = parse_url(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"of the replica: {error}".replace("DATABASE_URL", "DB_READ_URL")) from None
+    if _family(replica) != _family(url):
+        raise ConfigurationError(
+            f"the replica is {replica.get_backend_name()} and the database {url.get_backend_name()}; "
+            "fix: let DB_READ_URL name a replica of the very database"
+        )
+    return replica
+
+
+def _family(url: URL) -> str:
+    return "mysql" if url.get_backend_name() == "mariadb" else url.get_backend_name()
 
 
 def _with_asyncpg_options(url: URL) -> URL:

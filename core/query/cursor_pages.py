@@ -51,7 +51,8 @@ def sign_cursors(key: str | bytes) -> None:
         ConfigurationError: The key is too short.
         DatabaseNotConfigured: No database is installed.
     """
-    Model.database().engine.update_execution_options(**{_KEY: checked_key(key)})
+    for engine in Model.database().engines:
+        engine.update_execution_options(**{_KEY: checked_key(key)})
 
 
 async def cursor_paginate(

@@ -46,7 +46,7 @@ async def stream(
                 for row in rows:
                     yield row
         return
-    own = Model.database().session()
+    own = Model.database().session(read=True)
     try:
         with translated():
             await _allow_for_slow_readers(own)

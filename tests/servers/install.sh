@@ -14,6 +14,7 @@ missing_packages() {
     have mosquitto_pub || printf 'mosquitto-clients '
     have_postgresql || printf 'postgresql '
     { have mariadbd && have mariadb-install-db && have mariadb; } || printf 'mariadb-server '
+    have pgbouncer || printf 'pgbouncer '
 }
 
 left_out() {
@@ -22,6 +23,7 @@ left_out() {
             mosquitto*) echo "  the tests marked mosquitto ($package is missing)" ;;
             postgresql) echo "  the tests marked postgres ($package is missing)" ;;
             mariadb*) echo "  the tests marked mariadb ($package is missing)" ;;
+            pgbouncer) echo "  the tests marked pgbouncer ($package is missing)" ;;
         esac
     done
 }

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -11,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database.engine import build_engine
+from core.database.options import EngineOptions
 from core.exceptions import MigrationError
 
 __all__ = ["exclusive", "run"]
@@ -29,25 +31,20 @@ _SQLITE_BUSY = (5, 6)
 
 
 @asynccontextmanager
-async def exclusive(url: URL) -> AsyncIterator[AsyncConnection]:
+async def exclusive(url: URL, options: EngineOptions) -> AsyncIterator[AsyncConnection]:
     """Wait until nobody else migrates a database, and connect to it without a statement timeout.
 
     On SQLite the lock is a transaction around everything: it is committed at the end of the block, or
     rolled back when the block raises.
 
+    Args:
+        url: With the async driver filled in.
+        options: Those of the service; the connections are others than its own.
+
     Raises:
         MigrationError: On SQLite, foreign keys would be broken after the block.
     """
-    engine = build_engine(
-        url,
-        statement_timeout=0,
-        pool_size=2,
-        max_overflow=0,
-        pool_timeout=30,
-        pool_recycle=-1,
-        pool_pre_ping=False,
-        echo=False,
-    )
+    engine = build_engine(url, replace(options, pool_size=2, max_overflow=0, statement_timeout=0, slow_query_ms=None))
     try:
         locked = _sqlite(engine) if url.get_backend_name() == "sqlite" else _server(engine)
         async with locked as connection:

@@ -176,7 +176,7 @@ class Migrations:
                 await self._take_over(connection)
 
     def _exclusive(self) -> Any:
-        return exclusive(self.database.engine.url)
+        return exclusive(self.database.engine.url, self.database.options)
 
     async def _read(self, connection: AsyncConnection) -> SchemaState:
         return await run(connection, read_state, self._scripts())
