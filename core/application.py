@@ -16,7 +16,7 @@ from core.database.migrations import Migrations
 from core.exceptions import DatabaseUnavailable
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher
-from core.ingest.statistics import ConsumerStatistics
+from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.ingest.window import Window
 from core.lease import Lease
 from core.mqtt.connection import Connect
@@ -66,6 +66,7 @@ class ApplicationStatistics(NamedTuple):
     consumer: ConsumerStatistics
     database: DatabaseStatistics
     subscriber: SubscriberStatistics
+    handlers: HandlerStatistics
 
 
 class Application:
@@ -111,6 +112,7 @@ class Application:
         #: Whether the time to drain was too short for a handler; known after ``stop``.
         self.cut_short = False
         self._subscription: asyncio.Task[None] | None = None
+        self._dispatcher: Dispatcher
         self._consumer: Consumer
         self._subscriber: Subscriber
         self.publisher: Publisher
@@ -168,14 +170,14 @@ class Application:
             await self._start_embedded(self.embedded)
         connect = driver_for(self.broker)
         self.publisher = Publisher(self.broker, connect)
-        dispatcher = Dispatcher(self.publisher, self.ingest.handler_timeout, translate)
-        self._consumer = self._new_consumer(dispatcher)
+        self._dispatcher = Dispatcher(self.publisher, self.ingest.handler_timeout, translate)
+        self._consumer = self._new_consumer()
         self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self.database, self._consumer)
         self._consumer.attach(self._subscriber)
         self._subscription = asyncio.create_task(self._subscriber.run())
         self._tasks.append(self._subscription)
         if self._slot in (None, 1) and self.embedded is None:
-            self._tasks.append(asyncio.create_task(self._retire_left_over(connect, dispatcher)))
+            self._tasks.append(asyncio.create_task(self._retire_left_over(connect)))
 
     @property
     def started(self) -> bool:
@@ -223,8 +225,12 @@ class Application:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the broker has confirmed every subscription."""
-        return self.started and self._subscriber.statistics().connected
+        """Whether the broker has confirmed every subscription, and no outage of the database is being waited out."""
+        return self.started and self._subscriber.statistics().connected and not self._stalled
+
+    @property
+    def _stalled(self) -> bool:
+        return self.database.holding or self._dispatcher.held > 0
 
     async def serve(self) -> None:
         """Take messages in; ends only by being cancelled.
@@ -238,13 +244,13 @@ class Application:
         for task in done:
             task.result()
 
-    async def _retire_left_over(self, connect: Connect, dispatcher: Dispatcher) -> None:
+    async def _retire_left_over(self, connect: Connect) -> None:
         """Handle what waits in sessions of a former number of workers, once this one's messages cannot get lost."""
         await self._subscriber.ready()
         for client_id in await self._left_over():
             options = dataclasses.replace(self.broker, client_id=client_id, shared=False, status_topic=None)
             retirement = Retirement(options, connect, self.database, self.publisher.send, self._subscriber.is_copy)
-            consumer = self._new_consumer(dispatcher)
+            consumer = self._new_consumer()
             consumer.attach(retirement)
             retirement.attach(consumer)
             self._left_over_consumers.append(consumer)
@@ -261,8 +267,8 @@ class Application:
                 logger.debug("old sessions are looked for again", reason=str(error))
             await asyncio.sleep(backoff.next())
 
-    def _new_consumer(self, dispatcher: Dispatcher) -> Consumer:
-        return Consumer(self.table, dispatcher, Window(self.ingest.window, self.ingest.window_bytes))
+    def _new_consumer(self) -> Consumer:
+        return Consumer(self.table, self._dispatcher, Window(self.ingest.window, self.ingest.window_bytes))
 
     async def stop(self) -> None:
         """Stop reading, drain, disconnect and close; the session stays at the broker."""
@@ -305,4 +311,5 @@ class Application:
             ConsumerStatistics(*map(sum, zip(*[consumer.statistics() for consumer in consumers], strict=True))),
             self.database.statistics(),
             self._subscriber.statistics(),
+            HandlerStatistics(self._dispatcher.repetitions, self._dispatcher.held, self._stalled),
         )

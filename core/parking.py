@@ -3,17 +3,25 @@
 from contextvars import ContextVar
 from typing import Protocol
 
+from core.exceptions import MqueductError
+
 __all__ = ["Parkable", "current"]
 
 
 class Parkable(Protocol):
-    """Work that may wait for something that is not its own doing."""
+    """Work that may wait for something that is not its own doing, or meet trouble that is not its fault."""
 
     def park(self) -> None:
         """It waits now: its writes are queued, its clock stands still, work behind it may begin."""
 
     def unpark(self) -> None:
         """It goes on."""
+
+    def meet(self, trouble: MqueductError) -> None:
+        """The infrastructure has failed it, whether it lets anybody know or not."""
+
+    def committed(self) -> None:
+        """A transaction of its own is about to be committed."""
 
 
 #: The message that the running task handles, if it handles one.

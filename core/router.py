@@ -2,17 +2,23 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from core import topics
+from core.durations import to_seconds
 from core.exceptions import PatternError, RoutingError
 from core.middleware import Middleware, checked
 from core.routing.pattern import Pattern, parse
 from core.routing.route import Action, Ordered, Route, Source
 
 __all__ = ["Router"]
+
+Span = float | str | timedelta
+
+_SPANS = frozenset({"timeout", "backoff", "expect_every"})
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +52,10 @@ class Router:
         order_by: str | None = None,
         payload: Any = None,
         reply: str | None = None,
-        timeout: float | None = None,
+        timeout: Span | None = None,
+        retries: int = 0,
+        backoff: Span | None = None,
+        expect_every: Span | None = None,
         name: str | None = None,
         batch: int | None = None,
     ) -> None:
@@ -62,7 +71,11 @@ class Router:
             payload: The type to decode to, instead of the annotation of the action's ``payload``.
             reply: A topic to publish the action's result to, ``{params}`` filled in; a
                 message with an MQTT 5 response topic is answered there.
-            timeout: Seconds for the action, instead of HANDLER_TIMEOUT.
+            timeout: Time for the action, all its attempts together, instead of HANDLER_TIMEOUT: seconds, or
+                text such as ``"2m"``.
+            retries: How often an action that fails is tried again before its message is rejected.
+            backoff: Time before the first of these attempts at most; doubled before each further one.
+            expect_every: The longest silence that is normal; a longer one is told in the log.
             name: A name for tables and logs; unique.
             batch: Messages at most that the action gets at once, as a list of contexts, instead of
                 one message at a time.
@@ -81,6 +94,9 @@ class Router:
             payload=payload,
             reply=reply,
             timeout=timeout,
+            retries=retries,
+            backoff=backoff,
+            expect_every=expect_every,
             name=name,
             batch=batch,
         )
@@ -137,6 +153,13 @@ class Router:
         pattern = topics.join(self._prefix, pattern)
         parsed = _parse(str(source), pattern)
         around = checked(options.pop("middleware", ()), f"{source}: route {pattern!r}")
+        options |= _spans(f"{source}: route {pattern!r}", options)
+        if options.get("backoff", 0) is None:
+            del options["backoff"]
+        elif "backoff" in options and not options.get("retries"):
+            raise RoutingError(
+                f"{source}: route {pattern!r}: backoff= without retries=; fix: say how often, as retries=3"
+            )
         try:
             route = Route(parsed, action, source, middleware=(*self._middleware, *around), **options)
         except TypeError as error:
@@ -154,6 +177,21 @@ def _parse(place: str, pattern: str) -> Pattern:
         raise PatternError(f"{place}: route {pattern!r}: {error}") from None
 
 
+def _spans(place: str, options: Mapping[str, Any]) -> dict[str, float]:
+    """The options that are times, in seconds."""
+    spans = {}
+    for name in _SPANS & options.keys():
+        if options[name] is not None:
+            try:
+                spans[name] = to_seconds(options[name])
+            except ValueError:
+                given = f"{name}={options[name]!r:.60}"
+                raise RoutingError(
+                    f"{place}: {given} is no time; fix: seconds above 0, or text such as '30s', '5m', '2h'"
+                ) from None
+    return spans
+
+
 def _problem(route: Route) -> str | None:
     if route.qos not in (0, 1, 2) or isinstance(route.qos, bool):
         return f"qos={route.qos!r} is no QoS; fix: 0, 1 or 2"
@@ -165,8 +203,8 @@ def _problem(route: Route) -> str | None:
         return f"batch={route.batch!r} is no number of messages; fix: a whole number above 0"
     if route.batch is not None and (route.reply is not None or route.order_by is not None):
         return "a batch route answers nobody and keeps the order of arrival; fix: leave reply= and order_by= out"
-    if route.timeout is not None and not (isinstance(route.timeout, (int, float)) and route.timeout > 0):
-        return f"timeout={route.timeout!r} is no time; fix: seconds above 0"
+    if type(route.retries) is not int or route.retries < 0:
+        return f"retries={route.retries!r} is no number of attempts; fix: a whole number, 0 or more"
     return None
 
 

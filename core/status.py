@@ -41,8 +41,7 @@ async def print_status(application: Observed, gauges: Mapping[str, Gauge], inter
         await asyncio.sleep(interval)
         numbers = _numbers(application) | {name: await _read(gauge) for name, gauge in gauges.items()}
         line = "  ".join(f"{name} {number}" for name, number in numbers.items())
-        state = "" if application.statistics().subscriber.connected else "  (no broker)"
-        print(f"{time.strftime('%H:%M:%S')}  {line}{state}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')}  {line}{_state(application)}", flush=True)
 
 
 async def log_status(application: Observed, interval: float = 60.0) -> None:
@@ -54,8 +53,9 @@ async def log_status(application: Observed, interval: float = 60.0) -> None:
     """
     while True:
         await asyncio.sleep(interval)
-        connected = application.statistics().subscriber.connected
-        logger.info("status", connected=connected, **{k.replace(" ", "_"): v for k, v in _numbers(application).items()})
+        _, _, subscriber, handlers = application.statistics()
+        state = {"connected": subscriber.connected, "stalled": handlers.stalled}
+        logger.info("status", **state, **{k.replace(" ", "_"): v for k, v in _numbers(application).items()})
 
 
 def summary(application: Observed) -> str:
@@ -68,8 +68,16 @@ def summary(application: Observed) -> str:
     )
 
 
+def _state(application: Observed) -> str:
+    """Why the numbers stand still, if they do."""
+    _, _, subscriber, handlers = application.statistics()
+    if not subscriber.connected:
+        return "  (no broker)"
+    return "  (held: the database does not serve)" if handlers.stalled else ""
+
+
 def _numbers(application: Observed) -> dict[str, int]:
-    consumer, database, _ = application.statistics()
+    consumer, database, *_ = application.statistics()
     return {
         "received": consumer.received,
         "committed": database.rows,

@@ -70,7 +70,7 @@ class Supervisor:
         """The counters of all workers, those that have ended included; connected when all are."""
         reports = [child.report for child in self._children.values()]
         living = [report.statistics for report in reports if report.statistics is not None]
-        connected = sum(report.ready for report in reports) == len(self._slots)
+        connected = sum(statistics.subscriber.connected for statistics in living) == len(self._slots)
         return total([*self._ended, *living], connected=connected)
 
     async def run(self) -> None:
@@ -174,7 +174,10 @@ def _finished(statistics: ApplicationStatistics) -> ApplicationStatistics:
     """What the broker will send again after a worker was killed is in flight no more."""
     consumer = statistics.consumer
     left = consumer.returned_to_broker + consumer.in_flight
-    return statistics._replace(consumer=consumer._replace(in_flight=0, returned_to_broker=left))
+    return statistics._replace(
+        consumer=consumer._replace(in_flight=0, returned_to_broker=left),
+        handlers=statistics.handlers._replace(held=0, stalled=False),
+    )
 
 
 def worker_command(slot: int, workers: int, *, demo: bool) -> list[str]:

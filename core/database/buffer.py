@@ -15,6 +15,7 @@ from core.database.attempt import Attempt, Outage, another
 from core.database.flush import Atom, Operation, halves, plan
 from core.database.locked_out import LockedOut
 from core.database.shapes import Shapes
+from core.database.troubles import tell
 from core.database.writers.base import Contention, RowLocked, Writer
 from core.exceptions import DatabaseError, DatabaseUnavailable, SchemaError
 
@@ -97,6 +98,11 @@ class WriteBuffer:
         """What the buffer has done since the start."""
         return BufferStatistics(self._flushes, self._atoms, self._seconds, len(self._waiting))
 
+    @property
+    def holding(self) -> bool:
+        """Whether writes wait for the end of an outage."""
+        return self._held
+
     async def write(self, operations: list[Operation]) -> None:
         """Have operations committed together, and return after COMMIT.
 
@@ -123,6 +129,7 @@ class WriteBuffer:
             if work is not None:
                 work.unpark()
         if atom.error is not None:
+            tell(atom.error)
             raise atom.error
 
     def _start(self) -> None:

@@ -177,6 +177,11 @@ class Database:
         """Wait outages out for ever, instead of failing with them; for services, which must not lose anything."""
         self._writes.buffer.patience = math.inf
 
+    @property
+    def holding(self) -> bool:
+        """Whether queued writes wait for the end of an outage."""
+        return self._writes.buffer.holding
+
     async def _write_alone(self, intents: Sequence[Intent]) -> tuple[list[Any], int]:
         """Write in a transaction of its own what no bulk statement can carry."""
         for attempt in itertools.count():

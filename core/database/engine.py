@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from aiomysql import connection as aiomysql_connection
-from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, event
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from core.database.errors import translate_driver, unreachable
 from core.database.options import EngineOptions
 from core.database.shifts import SQLITE_FUNCTION, shift_text
+from core.database.troubles import listen
 from core.exceptions import ConfigurationError
 
 __all__ = ["build_engine", "milliseconds"]
@@ -53,6 +54,7 @@ def build_engine(url: URL, options: EngineOptions, *, count_changes: bool = Fals
     if count_changes:
         event.listen(engine.sync_engine, "do_connect", _count_changes)
     event.listen(engine.sync_engine, "do_connect", _connect)
+    listen(engine)
     return engine
 
 
@@ -169,7 +171,7 @@ def _mysql_session(statement_timeout: float, encrypted: bool) -> Any:
 
 
 def _sqlite(url: URL, options: EngineOptions) -> AsyncEngine:
-    arguments = {"poolclass": AsyncAdaptedQueuePool, **options.arguments()}
+    arguments = options.arguments()
     in_memory = url.database in (None, "", ":memory:")
     if in_memory:
         if options.pool_class == "null":

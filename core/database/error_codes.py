@@ -10,6 +10,7 @@ class Meaning(Enum):
     """What an error says, and the words in which people are told."""
 
     UNAVAILABLE = "the database cannot serve now"
+    CONTENTION = "another transaction was in the way"
     LOGIN = "the database refuses the login; fix: check user, password and name in DATABASE_URL, and the user's rights"
     SCHEMA = "the database does not fit the models; fix: migrate it, or call Model.create_tables()"
     UNIQUE = "another row has the same unique key"
@@ -29,6 +30,9 @@ _POSTGRESQL = {
     "3D": Meaning.LOGIN,
     "3F": Meaning.SCHEMA,
     "40": Meaning.UNAVAILABLE,
+    "40001": Meaning.CONTENTION,
+    "40002": Meaning.INVALID,  # a constraint, checked at COMMIT
+    "40P01": Meaning.CONTENTION,
     "42": Meaning.SCHEMA,
     "42501": Meaning.LOGIN,
     "44000": Meaning.INVALID,  # the CHECK OPTION of a view
@@ -44,10 +48,11 @@ _POSTGRESQL = {
 # MySQL and MariaDB: error numbers, for their SQLSTATE is HY000 where it matters.
 _MYSQL = {
     Meaning.UNAVAILABLE: (
-        *(1020, 1021, 1026, 1028, 1030, 1037, 1038, 1040, 1041, 1053, 1077, 1079, 1080, 1105, 1114, 1129),
-        *(1152, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1213, 1226, 1290, 1317, 1412, 1614, 1792, 1836),
+        *(1021, 1026, 1028, 1030, 1037, 1038, 1040, 1041, 1053, 1077, 1079, 1080, 1105, 1114, 1129),
+        *(1152, 1158, 1159, 1160, 1161, 1180, 1184, 1203, 1205, 1226, 1290, 1317, 1412, 1614, 1792, 1836),
         *(1927, 1969, 2002, 2003, 2006, 2012, 2013, 2014, 2026, 2055, 3024, 3032, 3058, 3100, 3101, 3169, 3572, 4031),
     ),
+    Meaning.CONTENTION: (1020, 1213),
     Meaning.LOGIN: (
         *(1044, 1045, 1049, 1130, 1131, 1132, 1133, 1142, 1143, 1227, 1251, 1370, 1410, 1524, 1698, 1820, 1862),
         *(2059, 2061, 3118, 3955, 4151),

@@ -8,6 +8,7 @@ from sqlalchemy import exc
 
 from core.database.error_codes import Meaning, meaning_of
 from core.exceptions import (
+    Contention,
     DatabaseError,
     DatabaseUnavailable,
     InvalidValue,
@@ -19,6 +20,7 @@ __all__ = ["translate", "translate_driver", "translated", "unreachable"]
 
 _ERRORS: dict[Meaning, type[DatabaseError]] = {
     Meaning.UNAVAILABLE: DatabaseUnavailable,
+    Meaning.CONTENTION: Contention,
     Meaning.LOGIN: SchemaError,
     Meaning.SCHEMA: SchemaError,
     Meaning.UNIQUE: UniqueViolation,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import NullPool
+from core.database.troubles import TellingNullPool, TellingQueuePool
 
 __all__ = ["EngineOptions", "PoolClass"]
 
@@ -60,8 +60,9 @@ class EngineOptions:
             "hide_parameters": not self.echo,
         }
         if self.pool_class == "null":
-            return arguments | {"poolclass": NullPool}
+            return arguments | {"poolclass": TellingNullPool}
         return arguments | {
+            "poolclass": TellingQueuePool,
             "pool_size": self.pool_size,
             "max_overflow": self.max_overflow,
             "pool_timeout": self.pool_timeout,

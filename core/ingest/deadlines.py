@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from core.exceptions import Contention, MqueductError
+
 __all__ = ["Deadline", "Deadlines"]
 
 # Seconds between two looks at what is running: a quarter of the shortest limit, within these bounds.
@@ -33,6 +35,7 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
         overdue: Whether it did not heed that for as long again.
         given_up: Whether it was cancelled because the service ends.
         in_turn: Whether other work waits until this handler has queued its writes, or ended.
+        trouble: Trouble of the infrastructure that this attempt has met, caught or not.
     """
 
     task: asyncio.Task[Any] | None = None
@@ -45,12 +48,22 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
     overdue: bool = False
     given_up: bool = False
     in_turn: bool = False
+    trouble: MqueductError | None = None
 
     def begin(self) -> None:
         """The handler begins, perhaps once more; its clock starts from zero."""
         self.used = 0.0
-        self.halted = False
         self.since = monotonic()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """The handler begins once more in the time that is left; the pause before was its own."""
+        self.halted = False
+        self.trouble = None
+
+    def remaining(self) -> float:
+        """Seconds until the time is up."""
+        return self.limit - self.used - (0.0 if self.parked else monotonic() - self.since)
 
     def halt(self) -> None:
         """The handler has ended; takes the cancellation back that its clock has caused."""
@@ -72,6 +85,20 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
         self.parked -= 1
         if not self.parked:
             self.since = monotonic()
+
+    def meet(self, trouble: MqueductError) -> None:
+        """The infrastructure has failed the handler, which may keep that to itself.
+
+        An outage stays, whatever succeeds later: that may be other work than what was lost. A transaction
+        that was in the way of another does not outlive the next COMMIT, since to repeat it is the cure.
+        """
+        if self.trouble is None or isinstance(self.trouble, Contention):
+            self.trouble = trouble
+
+    def committed(self) -> None:
+        """The handler commits a transaction of its own."""
+        if isinstance(self.trouble, Contention):
+            self.trouble = None
 
     def step_aside(self) -> None:
         """Let the work begin that waits for this one."""

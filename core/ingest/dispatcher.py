@@ -9,15 +9,14 @@ from typing import Any
 import structlog
 
 from core import parking
-from core.backoff import Backoff
 from core.context import Context
-from core.exceptions import InvalidPayload, MqueductError, UndecodablePayload
+from core.exceptions import InvalidPayload, UndecodablePayload
 from core.ingest.answers import Sender, answer
+from core.ingest.attempts import Attempts, Failure, described
 from core.ingest.deadlines import Deadline, Deadlines
 from core.ingest.outage import Outages, Translate
 from core.ingest.outcome import PROCESSED, Disposition, Outcome, Reason
 from core.ingest.work import Action, Admission, Batch, Job, Work
-from core.message import Message
 from core.routing.table import RouteMatch
 
 __all__ = ["Dispatcher", "Sender"]
@@ -66,6 +65,16 @@ class Dispatcher:
         """
         self._start(batch, batch.match, self._run_batch(batch))
 
+    @property
+    def held(self) -> int:
+        """How many messages are held by an outage now."""
+        return self._outages.held
+
+    @property
+    def repetitions(self) -> int:
+        """Attempts that were made because the one before had failed."""
+        return self._outages.repetitions
+
     def give_up(self) -> list[asyncio.Task[Any]]:
         """Cancel everything that runs, because the service ends; returns the tasks, which may take their time."""
         return self._deadlines.give_up()
@@ -102,9 +111,6 @@ class Dispatcher:
         together = await self._run(Action(batch.match, contexts), batch)
         if together is not _APART:
             return [together] * len(contexts)
-        logger.warning(
-            "batch is tried message by message", action=batch.match.route.action_name, messages=len(contexts)
-        )
         # Begun in order; their writes share a commit again.
         return await asyncio.gather(*[self._act_alone(batch.match, context) for context in contexts])
 
@@ -119,20 +125,22 @@ class Dispatcher:
         if work.message.truncated_size:
             return self._end(work, _too_large(work))
         parking.current.set(clock)
-        held: _Hold | None = None
+        attempts: Attempts | None = None
+        clock.begin()
         while True:
-            clock.begin()
             try:
                 result = await work.start(self._client)
+                if clock.trouble is not None:
+                    # The handler caught it, and what it returned in spite of it may be a lie.
+                    raise clock.trouble
             except BaseException as error:  # noqa: BLE001 - the reason follows
                 # The one place for every error of every handler, sys.exit() and a library's panic included: a
                 # message that ended without an outcome would block its lane and its slot for ever.
-                verdict = self._judge(work, clock, error)
-                if isinstance(verdict, MqueductError):
-                    held = held or _Hold(self._outages, verdict, work.message)
-                    await held.wait()
+                failure = self._judge(clock, error)
+                attempts = attempts or Attempts(work, clock, self._outages)
+                if await attempts.another(failure):
                     continue
-                outcome = verdict
+                outcome = _apart(work, failure) if work.together else _rejected(work, failure, attempts.failed)
             else:
                 if clock.expired:
                     clock.halt()
@@ -140,8 +148,8 @@ class Dispatcher:
                 if result is not None and work.answers:
                     clock.halt()
                     await answer(self._client, work.match, work.message, result)
-            if held is not None:
-                held.end()
+            if attempts is not None:
+                attempts.end()
             return self._end(work, outcome)
 
     def _end(self, work: Work, outcome: Outcome) -> Outcome:
@@ -150,8 +158,8 @@ class Dispatcher:
         work.end(outcome)
         return outcome
 
-    def _judge(self, work: Work, clock: Deadline, error: BaseException) -> Outcome | MqueductError:
-        """Decide what an error means: an outcome, or the outage behind it; raises when the work is given up."""
+    def _judge(self, clock: Deadline, error: BaseException) -> Failure:
+        """Decide what an error means; raises it when the work is given up."""
         expired = clock.expired
         clock.halt()
         if isinstance(error, asyncio.CancelledError):
@@ -163,25 +171,8 @@ class Dispatcher:
             late = TimeoutError(f"no end after {clock.limit:g} s")
             late.__cause__ = error
             error, reason = late, Reason.TIMEOUT
-        outage = self._outages.behind(error)
-        if outage is not None:
-            return outage
-        return _APART if work.together else _rejected(work.match, work.message, reason, error)
-
-
-class _Hold:
-    """A message that waits until the infrastructure is back."""
-
-    def __init__(self, outages: Outages, outage: MqueductError, message: Message) -> None:
-        self._outages = outages
-        self._key = outages.hold(outage, message.topic)
-        self._backoff = Backoff(first=0.2, limit=5.0)
-
-    async def wait(self) -> None:
-        await asyncio.sleep(self._backoff.next())
-
-    def end(self) -> None:
-        self._outages.release(self._key)
+        outage = self._outages.behind(error) or clock.trouble
+        return Failure(reason, error, outage, self._outages.unknown(error))
 
 
 def _begin_task(coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
@@ -214,17 +205,26 @@ def _reason(error: BaseException) -> Reason:
 
 def _too_large(work: Work) -> Outcome:
     size = f"{work.message.truncated_size} bytes, of which only the beginning was kept"
-    return _rejected(work.match, work.message, Reason.TOO_LARGE, ValueError(size))
+    return _rejected(work, Failure(Reason.TOO_LARGE, ValueError(size)))
 
 
-def _rejected(match: RouteMatch, message: Message, reason: Reason, error: BaseException) -> Outcome:
+def _apart(work: Work, failure: Failure) -> Outcome:
+    logger.warning(
+        "batch is tried message by message", action=work.match.route.action_name, error=described(failure.error)
+    )
+    return _APART
+
+
+def _rejected(work: Work, failure: Failure, attempts: int = 0) -> Outcome:
+    reason, error = failure.reason, failure.error
     unexpected = reason is Reason.HANDLER_ERROR
     logger.error(
         "message rejected",
-        topic=message.topic,
+        topic=work.message.topic,
         reason=reason.value,
-        error=f"{type(error).__name__}: {error}" if unexpected else str(error),
-        action=match.route.action_name,
+        error=described(error) if unexpected else str(error),
+        action=work.match.route.action_name,
+        attempts=attempts,
         exc_info=error if unexpected else None,
     )
     return Outcome(Disposition.REJECTED, reason, str(error))

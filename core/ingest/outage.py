@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
-from core.exceptions import BrokerUnavailable, DatabaseUnavailable, MqueductError, SchemaError
+from core.exceptions import BrokerUnavailable, DatabaseError, DatabaseUnavailable, MqueductError, SchemaError
 
 __all__ = ["OUTAGES", "Outages", "Translate"]
 
@@ -34,17 +34,35 @@ class Outages:
     def __init__(self, translate: Translate) -> None:
         self._translate = translate
         self._held: Counter[str] = Counter()
+        #: Attempts made because the handler failed in the one before.
+        self.repetitions = 0
 
     def behind(self, error: BaseException) -> MqueductError | None:
         """The outage that led to an error, also when the handler raised another error in its place."""
         causes = list(_causes(error))
         for cause in causes:
-            ours = cause if isinstance(cause, MqueductError) else self._translate(cause)
+            ours = self._ours(cause)
             if isinstance(ours, OUTAGES):
                 return ours
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return _silence(causes)
         return None
+
+    def unknown(self, error: BaseException) -> bool:
+        """Whether the database said something of which nobody knows what it means for the message."""
+        return any(type(self._ours(cause)) is DatabaseError for cause in _causes(error))
+
+    def _ours(self, error: BaseException) -> MqueductError | None:
+        return error if isinstance(error, MqueductError) else self._translate(error)
+
+    def repeated(self) -> None:
+        """Note that a handler which failed is tried again."""
+        self.repetitions += 1
+
+    @property
+    def held(self) -> int:
+        """How many messages are held now."""
+        return self._held.total()
 
     def hold(self, error: MqueductError, topic: str) -> str:
         """Note that a message waits; returns what ``release`` needs."""

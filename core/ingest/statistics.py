@@ -1,8 +1,8 @@
-"""The counters of the consumer."""
+"""The counters of the consumer and of the handlers."""
 
 from typing import NamedTuple
 
-__all__ = ["ConsumerStatistics"]
+__all__ = ["ConsumerStatistics", "HandlerStatistics"]
 
 
 class ConsumerStatistics(NamedTuple):
@@ -29,3 +29,17 @@ class ConsumerStatistics(NamedTuple):
     returned_to_broker: int
     dropped_qos0: int
     in_flight: int
+
+
+class HandlerStatistics(NamedTuple):
+    """How the handlers fare.
+
+    Attributes:
+        repeated: Attempts made because the one before had failed (``retries=``).
+        held: Messages that wait now because the infrastructure has failed their handlers.
+        stalled: Whether an outage is being waited out, be it by these or by writes that are queued.
+    """
+
+    repeated: int = 0
+    held: int = 0
+    stalled: bool = False

@@ -38,6 +38,9 @@ class Route:
     payload: Any = None
     reply: str | None = None
     timeout: float | None = None
+    retries: int = 0
+    backoff: float = 0.5
+    expect_every: float | None = None
     name: str | None = None
     batch: int | None = None
 

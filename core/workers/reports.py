@@ -6,7 +6,7 @@ import msgspec
 
 from core.application import ApplicationStatistics
 from core.database.database import DatabaseStatistics
-from core.ingest.statistics import ConsumerStatistics
+from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.mqtt.subscriber import SubscriberStatistics
 
 __all__ = ["Report", "decode", "encode", "total"]
@@ -17,7 +17,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         statistics: The worker's counters, once it has some.
-        ready: Whether the broker has confirmed its subscriptions.
+        ready: Whether messages come in and rows can be written.
         problem: The error that ends it, in words for the user.
     """
 
@@ -60,4 +60,9 @@ def total(parts: Iterable[ApplicationStatistics], *, connected: bool) -> Applica
             commit_latency=sum(database.commit_latency * database.flushes for database in databases) / max(flushes, 1),
         ),
         SubscriberStatistics(connected, sum(part.subscriber.connections for part in parts)),
+        HandlerStatistics(
+            repeated=sum(part.handlers.repeated for part in parts),
+            held=sum(part.handlers.held for part in parts),
+            stalled=any(part.handlers.stalled for part in parts),
+        ),
     )

@@ -42,6 +42,9 @@ def test_on_keeps_every_option() -> None:
         payload=bytes,
         reply="b/{x}",
         timeout=5,
+        retries=3,
+        backoff="2m",
+        expect_every=60,
         name="the route",
     )
     router.on("c", action)
@@ -58,6 +61,8 @@ def test_on_keeps_every_option() -> None:
         5,
         "the route",
     ) == (full.payload, full.reply, full.timeout, full.name)
+    assert (3, 120.0, 60.0) == (full.retries, full.backoff, full.expect_every)
+    assert (0, 0.5, None) == (plain.retries, plain.backoff, plain.expect_every)
     assert (
         1,
         (),
@@ -223,7 +228,14 @@ def route(pattern: str, **options: Any) -> Any:
             "timeout=0 is no time; fix: seconds above 0",
         ),
         (on("a", action, timeout=float("nan")), RoutingError, "timeout=nan is no time"),
-        (on("a", action, timeout="5"), RoutingError, "timeout='5' is no time"),
+        (on("a", action, timeout="5"), RoutingError, "timeout='5' is no time; fix: seconds above 0, or text such as "),
+        (on("a", action, timeout=True), RoutingError, "timeout=True is no time"),
+        (on("a", action, retries=-1), RoutingError, "retries=-1 is no number of attempts; fix: a whole number"),
+        (on("a", action, retries=True), RoutingError, "retries=True is no number of attempts"),
+        (on("a", action, retries=1.5), RoutingError, "retries=1.5 is no number of attempts"),
+        (on("a", action, backoff=1), RoutingError, "backoff= without retries=; fix: say how often, as retries=3"),
+        (on("a", action, retries=1, backoff=-1), RoutingError, "backoff=-1 is no time"),
+        (on("a", action, expect_every="often"), RoutingError, "expect_every='often' is no time"),
         (
             on("a", action, middleware=[Step]),
             RoutingError,

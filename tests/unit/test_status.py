@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from core import status
 from core.application import Application, ApplicationStatistics
 from core.database.database import Database
-from core.ingest.statistics import ConsumerStatistics
+from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.mqtt.subscriber import SubscriberStatistics
 from core.status import log_status, print_status, summary
 
@@ -18,9 +18,10 @@ from core.status import log_status, print_status, summary
 class Busy:
     """Stands for an application in the middle of its work."""
 
-    def __init__(self, *, connected: bool = True) -> None:
+    def __init__(self, *, connected: bool = True, stalled: bool = False) -> None:
         self.database = Database("sqlite:///some.db")
         self._connected = connected
+        self._stalled = stalled
 
     def statistics(self) -> ApplicationStatistics:
         counts = ConsumerStatistics(
@@ -35,7 +36,9 @@ class Busy:
             in_flight=5,
         )
         rows = self.database.statistics()._replace(rows=9)
-        return ApplicationStatistics(counts, rows, SubscriberStatistics(self._connected, 1))
+        return ApplicationStatistics(
+            counts, rows, SubscriberStatistics(self._connected, 1), HandlerStatistics(stalled=self._stalled)
+        )
 
 
 def busy(**options: Any) -> Application:
@@ -68,6 +71,11 @@ async def test_status_line_tells_that_there_is_no_broker(capsys: pytest.CaptureF
     assert (await printed(busy(connected=False), {}, capsys)).endswith("(no broker)")
 
 
+async def test_status_line_tells_that_the_database_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+    """Messages are held then, and no new ones come in."""
+    assert (await printed(busy(stalled=True), {}, capsys)).endswith("(held: the database does not serve)")
+
+
 async def test_gauge_that_fails_or_hangs_ends_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +102,7 @@ async def test_log_gets_the_same_numbers() -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-    expected = {"connected": True, "received": 20, "committed": 9, "rejected": 5, "in_flight": 5}
+    expected = {"connected": True, "stalled": False, "received": 20, "committed": 9, "rejected": 5, "in_flight": 5}
     assert expected == {name: logs[0][name] for name in expected}
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from core.database.errors import translate_driver, translated
 from core.database.flush import Batch
-from core.exceptions import DatabaseError, DatabaseUnavailable, InvalidValue
+from core.exceptions import Contention, DatabaseError, DatabaseUnavailable, InvalidValue
 
 __all__ = ["STALE_DAYS", "Contention", "RowLocked", "Writer", "encoding", "translated_driver"]
 
@@ -28,10 +28,6 @@ STALE_DAYS = 30
 
 class RowLocked(DatabaseUnavailable):
     """Somebody else holds a lock on a row; others may be written meanwhile."""
-
-
-class Contention(DatabaseUnavailable):
-    """Somebody else's transaction was in the way; the very same flush may succeed at once."""
 
 
 class Writer(Protocol):

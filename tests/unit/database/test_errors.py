@@ -9,6 +9,7 @@ from sqlalchemy import exc
 
 from core.database.errors import translate, translate_driver, translated
 from core.exceptions import (
+    Contention,
     DatabaseError,
     DatabaseNotConfigured,
     DatabaseUnavailable,
@@ -40,12 +41,13 @@ def wrapped(origin: BaseException, kind: type[exc.DBAPIError] = exc.DBAPIError, 
     ("codes", "expected"),
     [
         (
-            ("08006", "08003", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "25006"),
+            ("08006", "08003", "08P01", "40000", "53100", "53300", "55P03", "57014", "57P01", "57P03", "25006"),
             DatabaseUnavailable,
         ),
+        (("40001", "40P01"), Contention),
         (("58030",), DatabaseUnavailable),
         (("42P01", "42703", "42501", "42601", "28P01", "28000", "3D000", "3F000"), SchemaError),
-        (("22001", "22003", "22021", "23502", "23503", "23514", "54000", "P0001"), InvalidValue),
+        (("22001", "22003", "22021", "23502", "23503", "23514", "40002", "54000", "P0001"), InvalidValue),
         (("23505",), UniqueViolation),
         (("XX000", "0A000", "99999", ""), DatabaseError),
     ],
@@ -60,9 +62,10 @@ def test_postgresql_errors_are_told_apart_by_sqlstate(codes: tuple[str, ...], ex
     ("numbers", "expected"),
     [
         (
-            (1021, 1040, 1053, 1114, 1205, 1213, 1290, 1317, 1792, 1927, 1969, 2003, 2006, 2013, 3024),
+            (1021, 1040, 1053, 1114, 1205, 1290, 1317, 1792, 1927, 1969, 2003, 2006, 2013, 3024),
             DatabaseUnavailable,
         ),
+        ((1020, 1213), Contention),
         ((1044, 1045, 1049, 1054, 1142, 1146, 1698), SchemaError),
         ((1048, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 3819, 4025), InvalidValue),
         ((1022, 1062, 1586), UniqueViolation),

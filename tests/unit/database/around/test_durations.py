@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.durations import to_duration
+from core.durations import to_duration, to_seconds
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,18 @@ def test_no_text_breaks_it(text: str) -> None:
     """Any text is a duration or a ValueError."""
     with contextlib.suppress(ValueError):
         assert to_duration(text) > timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1, 1.0), (0.5, 0.5), ("2m", 120.0), (timedelta(milliseconds=5), 0.005)]
+)
+def test_seconds_are_numbers_or_durations(value: Any, expected: float) -> None:
+    """Where a unit goes without saying."""
+    assert expected == to_seconds(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), True, None, "5", "0s", [1]])
+def test_what_is_no_time_is_refused(value: Any) -> None:
+    """Nothing takes no time at all."""
+    with pytest.raises(ValueError, match="is no"):
+        to_seconds(value)

@@ -1,0 +1,117 @@
+"""Attempts: whether a message whose handler has failed is tried again, and when."""
+
+import asyncio
+from typing import NamedTuple
+
+import structlog
+
+from core.backoff import Backoff
+from core.exceptions import Contention, MqueductError
+from core.ingest.deadlines import Deadline
+from core.ingest.outage import Outages
+from core.ingest.outcome import Reason
+from core.ingest.work import Work
+
+__all__ = ["Attempts", "Failure", "described"]
+
+# Seconds: a message is tried within five seconds of the end of an outage, and every route's pauses are bounded.
+_OUTAGE_PAUSES = 0.2, 4.0
+_LONGEST_PAUSE = 30.0
+
+# For errors of the database that nobody has classified.
+_UNKNOWN_RETRIES = 3
+
+logger = structlog.get_logger(__name__)
+
+
+class Failure(NamedTuple):
+    """What an error of a handler means.
+
+    Attributes:
+        reason: Why the message is rejected if it is not tried again.
+        error: What the handler raised, or that its time is up.
+        outage: The infrastructure's trouble that led to it; then it says nothing against the message.
+        unknown: Whether it is an error of the database of which nobody knows what it means.
+    """
+
+    reason: Reason
+    error: BaseException
+    outage: MqueductError | None = None
+    unknown: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether another attempt could end otherwise: not for a bad payload, nor for late or broken handlers."""
+        return self.reason is Reason.HANDLER_ERROR and isinstance(self.error, Exception)
+
+
+class Attempts:
+    """All attempts of one message on one route; made when the first has failed.
+
+    Outages are waited out for ever, and their time is nobody's. Errors are repeated as often as the route
+    says, inside the time of the handler.
+
+    Args:
+        work: What is tried; its route says how often and how quickly.
+        clock: The handler's.
+        outages: Notes that the message is held.
+    """
+
+    def __init__(self, work: Work, clock: Deadline, outages: Outages) -> None:
+        self._work = work
+        self._route = route = work.match.route
+        self._clock = clock
+        self._outages = outages
+        self._held: str | None = None
+        self._outage_pauses = Backoff(*_OUTAGE_PAUSES)
+        self._pauses = Backoff(route.backoff, max(route.backoff, _LONGEST_PAUSE))
+        #: How often the handler has run and failed by itself.
+        self.failed = 0
+        self._contended = False
+
+    async def another(self, failure: Failure) -> bool:
+        """Wait for the next attempt, if there is one; the clock of the handler then runs again."""
+        if failure.outage is not None:
+            await self._wait_out(failure.outage)
+            return True
+        self.failed += 1
+        if not failure.repeatable or self.failed > self._allowed(failure):
+            return False
+        pause = self._pauses.next()
+        if pause >= self._clock.remaining():
+            return False
+        logger.info(
+            "handler failed; it is tried again",
+            action=self._route.action_name,
+            topic=self._work.message.topic,
+            error=described(failure.error),
+            attempt=self.failed + 1,
+        )
+        self._outages.repeated()
+        await asyncio.sleep(pause)
+        self._clock.go_on()
+        return True
+
+    def _allowed(self, failure: Failure) -> int:
+        if self._work.together:
+            # Each of its messages has attempts of its own, and one of them alone may be what is wrong.
+            return 0
+        return max(self._route.retries, _UNKNOWN_RETRIES if failure.unknown else 0)
+
+    async def _wait_out(self, outage: MqueductError) -> None:
+        # Two transactions that met are no outage yet; that they meet again and again is told.
+        if self._held is None and (self._contended or not isinstance(outage, Contention)):
+            self._held = self._outages.hold(outage, self._work.message.topic)
+        self._contended = True
+        await asyncio.sleep(self._outage_pauses.next())
+        self._clock.begin()
+
+    def end(self) -> None:
+        """The message has its outcome."""
+        if self._held is not None:
+            self._outages.release(self._held)
+
+
+def described(error: BaseException) -> str:
+    """An error in one line of the log."""
+    return f"{type(error).__name__}: {error}"
