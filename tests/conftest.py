@@ -1,9 +1,9 @@
 """Fixtures that give tests real servers, and the one place that decides what happens when a server is missing.
 
-`mosquitto`, `postgres` and `mariadb` are shared by the whole run and start when the first test asks for them: use
-them, don't harm them. Whoever kills, freezes or configures a server takes his own from `mosquitto_factory`,
-`postgres_factory` or `mariadb_factory`. A test that asks for a server carries the server's name as a marker, so that
-`pytest -m "not mariadb"` works.
+`mosquitto`, `postgres`, `mariadb` and `pgbouncer` are shared by the whole run and start when the first test asks for
+them: use them, don't harm them. Whoever kills, freezes or configures a server takes his own from `mosquitto_factory`,
+`postgres_factory`, `mariadb_factory` or `pgbouncer_factory`. A test that asks for a server carries the server's name
+as a marker, so that `pytest -m "not mariadb"` works.
 """
 
 import contextlib
@@ -18,10 +18,15 @@ import pytest
 from core import redaction
 from tests import servers
 from tests.parameters import shown
-from tests.servers import Certificates, MariaDB, Mosquitto, PostgreSQL, Server
+from tests.servers import Certificates, MariaDB, Mosquitto, PgBouncer, PostgreSQL, Server
 from tests.servers.database_server import DatabaseServer
 
-_SERVERS: dict[str, type[Server]] = {"mosquitto": Mosquitto, "postgres": PostgreSQL, "mariadb": MariaDB}
+_SERVERS: dict[str, type[Server]] = {
+    "mosquitto": Mosquitto,
+    "postgres": PostgreSQL,
+    "mariadb": MariaDB,
+    "pgbouncer": PgBouncer,
+}
 _DATABASES = ("sqlite", "postgres", "mariadb")
 _database_numbers = itertools.count(1)
 
@@ -104,6 +109,13 @@ def mariadb() -> Iterator[MariaDB]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: PostgreSQL) -> Iterator[PgBouncer]:
+    """A PgBouncer before `postgres`, which hands out connections per transaction."""
+    with PgBouncer(postgres) as server:
+        yield server
+
+
 # --- servers of one test ---
 
 
@@ -123,6 +135,12 @@ def postgres_factory() -> Iterator[Callable[..., PostgreSQL]]:
 def mariadb_factory() -> Iterator[Callable[..., MariaDB]]:
     """Start MariaDB servers of one's own; takes the arguments of `MariaDB`."""
     yield from _factory(MariaDB)
+
+
+@pytest.fixture
+def pgbouncer_factory() -> Iterator[Callable[..., PgBouncer]]:
+    """Start PgBouncers of one's own; takes the arguments of `PgBouncer`."""
+    yield from _factory(PgBouncer)
 
 
 def _factory(kind: Callable[..., AnyServer]) -> Iterator[Callable[..., AnyServer]]:

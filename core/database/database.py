@@ -84,6 +84,7 @@ class Database:
                 self.options.reserved(),
                 count_changes=self._url.get_backend_name() in {"mysql", "mariadb"},
             ),
+            self.options,
             # The server ends a statement first; this is for a server that vanished, which SQLite cannot.
             deadline=_flush_deadline(self._url.get_backend_name(), self.options.statement_timeout),
             find=self._find_by,

@@ -12,12 +12,12 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from core.database.errors import translate_driver, unreachable
-from core.database.options import EngineOptions
+from core.database.options import EngineOptions, milliseconds
 from core.database.shifts import SQLITE_FUNCTION, shift_text
 from core.database.troubles import listen
 from core.exceptions import ConfigurationError
 
-__all__ = ["build_engine", "milliseconds"]
+__all__ = ["build_engine"]
 
 _CONNECT_TIMEOUT = 10
 
@@ -58,11 +58,6 @@ def build_engine(url: URL, options: EngineOptions, *, count_changes: bool = Fals
     return engine
 
 
-def milliseconds(seconds: float) -> int:
-    """A limit as the servers want it; 0 means none there, so that the shortest is 1."""
-    return max(round(seconds * 1000), 1) if seconds else 0
-
-
 def _count_changes(_dialect: Any, _record: object, _arguments: Any, options: Any) -> None:
     options["client_flag"] = options.get("client_flag", 0) & ~_FOUND_ROWS
 
@@ -77,9 +72,7 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
         raise unreachable(error) from error
     except dialect.loaded_dbapi.Error as error:
         if _REFUSED_BY_PGBOUNCER in str(error):
-            raise ConfigurationError(
-                f"PgBouncer stands before the database ({error}); fix: DB_PGBOUNCER=true"
-            ) from error
+            raise ConfigurationError(f"PgBouncer refuses the connection ({error}); fix: DB_PGBOUNCER=true") from error
         raise translate_driver(error) from error
     except TypeError as error:
         # "connect() got an unexpected keyword argument 'sslmod'"

@@ -1,13 +1,21 @@
 """How the connections of a database are made and pooled."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from core.database.troubles import TellingNullPool, TellingQueuePool
 
-__all__ = ["EngineOptions", "PoolClass"]
+from core.exceptions import ConfigurationError
+
+__all__ = ["NAMES", "EngineOptions", "PoolClass", "milliseconds"]
 
 PoolClass = Literal["queue", "null"]
+
+NAMES = "1 to 63 letters of ASCII, digits, spaces and . _ - : / @"
+
+_NAME = re.compile(r"[A-Za-z0-9 ._:/@-]{1,63}")
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,12 @@ class EngineOptions:
     slow_query_ms: float | None = None
     schema: str | None = None
 
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.application_name):
+            raise ConfigurationError(f"{self.application_name!r:.80} cannot name connections; allowed: {NAMES}")
+        if self.schema is not None and not _SCHEMA.fullmatch(self.schema):
+            raise ConfigurationError(f"{self.schema!r:.80} cannot name a schema; allowed: small letters, digits and _")
+
     def reserved(self) -> "EngineOptions":
         """The same for an engine of one connection that is kept for one purpose."""
         kept: PoolClass = "queue"
@@ -68,3 +82,8 @@ class EngineOptions:
             "pool_timeout": self.pool_timeout,
             "pool_use_lifo": self.pool_use_lifo,
         }
+
+
+def milliseconds(seconds: float) -> int:
+    """A limit as the servers want it; 0 means none there, so that the shortest is 1."""
+    return max(round(seconds * 1000), 1) if seconds else 0

@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from core.database.buffer import WriteBuffer
 from core.database.flush import Insert, Operation, Upsert
+from core.database.options import EngineOptions
 from core.database.rows import natural_key
 from core.database.shapes import ComputedBySQL, Row, Shapes
 from core.database.types import Instant
+from core.database.writers.base import Writer
 from core.database.writers.mysql import MySQLWriter
 from core.database.writers.postgresql import PostgreSQLWriter
 from core.database.writers.sqlite import SQLiteWriter
@@ -21,7 +23,7 @@ from core.instants import now, to_instant
 
 __all__ = ["Intent", "Writes"]
 
-_WRITERS: Mapping[str, Callable[[AsyncEngine, str], Any]] = {
+_WRITERS: Mapping[str, Callable[[AsyncEngine, str, EngineOptions], Writer]] = {
     "postgresql": PostgreSQLWriter,
     "sqlite": SQLiteWriter,
     "mysql": MySQLWriter,
@@ -52,6 +54,7 @@ class Writes:
 
     Args:
         engine: Of one connection, which is reserved for the shared flush.
+        options: Of the database.
         deadline: Seconds after which a flush counts as lost, if ever.
         find: Reads the row of a natural key.
         write_alone: Writes what no bulk statement can carry, in a transaction of its own; returns
@@ -62,13 +65,14 @@ class Writes:
     def __init__(
         self,
         engine: AsyncEngine,
+        options: EngineOptions,
         deadline: float | None,
         find: Callable[[type[Any], Mapping[str, Any]], Awaitable[Any]],
         write_alone: Callable[[Sequence[Intent]], Awaitable[tuple[list[Any], int]]],
         max_clock_skew: float,
     ) -> None:
         # Its own name in every process and at every start: two writers never share a high-water row.
-        writer = _WRITERS[engine.dialect.name](engine, uuid.uuid4().hex)
+        writer = _WRITERS[engine.dialect.name](engine, uuid.uuid4().hex, options)
         self._engine = engine
         self._shapes = Shapes(engine.dialect)
         self._find = find

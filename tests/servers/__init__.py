@@ -12,6 +12,7 @@ from tests.servers.certificates import Certificates, KeyPair
 from tests.servers.executables import ServerMissing
 from tests.servers.mariadb import MariaDB
 from tests.servers.mosquitto import Mosquitto
+from tests.servers.pgbouncer import PgBouncer
 from tests.servers.ports import free_port
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.server import Server, ServerFailed
@@ -21,6 +22,7 @@ __all__ = [
     "KeyPair",
     "MariaDB",
     "Mosquitto",
+    "PgBouncer",
     "PostgreSQL",
     "Server",
     "ServerFailed",

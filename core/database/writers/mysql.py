@@ -8,6 +8,7 @@ import aiomysql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database.flush import Batch
+from core.database.options import EngineOptions
 from core.database.shapes import Row, Shape
 from core.database.writers.base import Contention, RowLocked, encoding, translated_driver
 from core.database.writers.mysql_sql import COLLISION, MySQLStatements
@@ -45,7 +46,7 @@ class MySQLWriter:
         name: Names this writer's high-water row and its connection; letters and digits.
     """
 
-    def __init__(self, engine: AsyncEngine, name: str) -> None:
+    def __init__(self, engine: AsyncEngine, name: str, _options: EngineOptions) -> None:
         self._engine = engine
         self._name = name
         self._sql = MySQLStatements(engine.dialect, name)

@@ -7,6 +7,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database.flush import Batch
+from core.database.options import EngineOptions
 from core.database.shapes import Row
 from core.database.writers.base import Contention, RowLocked, encoding, translated_driver
 from core.database.writers.postgresql_sql import PostgreSQLStatements
@@ -30,12 +31,14 @@ class PostgreSQLWriter:
     Args:
         engine: Whose one connection is reserved for this writer.
         name: Names this writer's high-water row and its connections; letters and digits.
+        options: Of the database. Through PgBouncer no setting outlives its transaction, or others would get it.
     """
 
-    def __init__(self, engine: AsyncEngine, name: str) -> None:
+    def __init__(self, engine: AsyncEngine, name: str, options: EngineOptions) -> None:
         self._engine = engine
         self._name = name
-        self._sql = PostgreSQLStatements(engine.dialect, name)
+        self._pgbouncer = options.pgbouncer
+        self._sql = PostgreSQLStatements(engine.dialect, name, options)
         self._connection: AsyncConnection | None = None
         self._driver: asyncpg.Connection[Any] | None = None
         self._opened_before = False
@@ -49,9 +52,8 @@ class PostgreSQLWriter:
             self._connection = await self._engine.connect()
             raw = await self._connection.get_raw_connection()
             driver = self._driver = cast("asyncpg.Connection[Any]", raw.driver_connection)
-            await driver.execute(
-                f"SET lock_timeout = '{_LOCK_TIMEOUT}'; SET application_name = 'mqueduct writer {self._name}'"
-            )
+            if not self._pgbouncer:
+                await driver.execute(self._sql.settings(_LOCK_TIMEOUT))
             if self._opened_before:
                 # By name: process ids are given to others after a restart of the server.
                 await driver.execute(self._sql.end_others)
@@ -65,7 +67,7 @@ class PostgreSQLWriter:
         assert driver is not None, "open() comes first"
         self.uncertain, self.failing = False, None
         with translated_driver(_ERRORS, _CLOSED):
-            if patient and len(batches) == 1 and batches[0].shape.key:
+            if patient and len(batches) == 1 and batches[0].shape.key and not self._pgbouncer:
                 await self._write_at_once(driver, sequence, batches[0])
                 return
             await self._begin(driver, sequence, patient)
@@ -86,10 +88,12 @@ class PostgreSQLWriter:
         self.uncertain, self.failing = False, None
 
     async def _begin(self, driver: "asyncpg.Connection[Any]", sequence: int, patient: bool) -> None:
-        hurry = "" if patient else f"SET LOCAL lock_timeout = '{_SHORT_LOCK_TIMEOUT}'; "
+        settings = ""
+        if self._pgbouncer or not patient:
+            settings = self._sql.settings(_LOCK_TIMEOUT if patient else _SHORT_LOCK_TIMEOUT, local=True) + "; "
         try:
             with translated_driver(_ERRORS, _CLOSED):
-                await driver.execute(f"BEGIN; {hurry}{self._sql.advance(sequence)}")
+                await driver.execute(f"BEGIN; {settings}{self._sql.advance(sequence)}")
         except RowLocked as error:
             # Not a row of any atom.
             raise Contention(str(error)) from error
@@ -166,11 +170,10 @@ class PostgreSQLWriter:
         assert driver is not None, "open() comes first"
         try:
             with translated_driver(_ERRORS, _CLOSED):
-                await driver.execute(f"SET lock_timeout = '{_FENCE_TIMEOUT}'")
                 # The first statement waits for a row that is being inserted, the second for one that is being changed.
-                await driver.execute(self._sql.ensure)
+                await driver.execute(f"BEGIN; {self._sql.settings(_FENCE_TIMEOUT, local=True)}; {self._sql.ensure}")
                 found = await driver.fetchval(self._sql.fence)
-                await driver.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
+                await driver.execute("COMMIT")
         except RowLocked as error:
             raise Contention(str(error)) from error
         return bool(found >= sequence)

@@ -6,10 +6,13 @@ from typing import Any
 from sqlalchemy import Column, Dialect, Table
 from sqlalchemy import types as sqltypes
 
+from core.database.options import EngineOptions, milliseconds
 from core.database.shapes import Shape
 from core.database.writers.base import STALE_DAYS
 
 __all__ = ["PostgreSQLStatements"]
+
+_LONGEST_PREFIX = 20
 
 
 class PostgreSQLStatements:
@@ -18,15 +21,19 @@ class PostgreSQLStatements:
     Args:
         dialect: Knows types and how names are quoted.
         writer: Names the high-water row; letters and digits.
+        options: Of the database.
     """
 
-    def __init__(self, dialect: Dialect, writer: str) -> None:
+    def __init__(self, dialect: Dialect, writer: str, options: EngineOptions) -> None:
         self._dialect = dialect
         self._writer = writer
+        self._options = options
+        # The server cuts names after 63 bytes.
+        self._name = f"{options.application_name[:_LONGEST_PREFIX]} writer {writer}"
         #: End older connections of this writer.
         self.end_others = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            f"WHERE application_name = 'mqueduct writer {writer}' AND pid <> pg_backend_pid()"
+            f"WHERE application_name = '{self._name}' AND pid <> pg_backend_pid()"
         )
         #: Remove the rows of writers that ended long ago; those that somebody is at work with stay.
         self.prune = (
@@ -44,6 +51,19 @@ class PostgreSQLStatements:
         self._inserts: dict[tuple[Shape, bool], str] = {}
         self._lookups: dict[Shape, str] = {}
         self._upserts: dict[tuple[Shape, str | None, bool], str] = {}
+
+    def settings(self, lock_timeout: str, *, local: bool = False) -> str:
+        """Name the connection and limit how long it waits for locks.
+
+        Args:
+            lock_timeout: For example ``"300ms"``.
+            local: Whether for the present transaction only.
+        """
+        scope = "LOCAL" if local else "SESSION"
+        settings = [f"SET {scope} lock_timeout = '{lock_timeout}'", f"SET {scope} application_name = '{self._name}'"]
+        if local and self._options.pgbouncer:
+            settings.append(f"SET LOCAL statement_timeout = {milliseconds(self._options.statement_timeout)}")
+        return "; ".join(settings)
 
     def advance(self, sequence: int) -> str:
         """Move the high-water row."""

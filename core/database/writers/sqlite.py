@@ -9,6 +9,7 @@ import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database.flush import Batch
+from core.database.options import EngineOptions
 from core.database.shapes import Row, Shape
 from core.database.writers.base import STALE_DAYS, Contention, encoding, translated_driver
 from core.exceptions import DatabaseUnavailable
@@ -36,7 +37,7 @@ class SQLiteWriter:
         name: Names this writer's high-water row.
     """
 
-    def __init__(self, engine: AsyncEngine, name: str) -> None:
+    def __init__(self, engine: AsyncEngine, name: str, _options: EngineOptions) -> None:
         self._engine = engine
         self._name = name
         self._quote = engine.dialect.identifier_preparer.quote

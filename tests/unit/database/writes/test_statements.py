@@ -3,6 +3,7 @@
 import aiomysql
 import pytest
 
+from core.database.options import EngineOptions
 from core.database.shapes import Shape
 from core.database.writers.base import Contention, RowLocked, translated_driver
 from core.database.writers.mysql_sql import MySQLStatements
@@ -71,7 +72,7 @@ def test_who_names_the_new_row(version: str, named: bool) -> None:
 
 def test_text_of_postgresql_is_not_cut_off_by_its_cast() -> None:
     """VARCHAR(20) in a cast would shorten it silently; the column itself refuses it."""
-    statement = PostgreSQLStatements(POSTGRESQL, "w").insert(Shape(Thing, ["name", "a"], POSTGRESQL))
+    statement = PostgreSQLStatements(POSTGRESQL, "w", EngineOptions()).insert(Shape(Thing, ["name", "a"], POSTGRESQL))
     assert (
         "INSERT INTO planned_things (name, a) SELECT name, a FROM unnest($1::TEXT[], $2::BIGINT[]) WITH ORDINALITY "
         "AS given(name, a, mqueduct_ordinal) ORDER BY mqueduct_ordinal ON CONFLICT (name) DO NOTHING RETURNING id, id"
