@@ -22,6 +22,7 @@ from core.database.metadata import metadata, subscription_table
 from core.database.options import EngineOptions
 from core.database.rows import check_key, natural_key
 from core.database.sessions import ModelSession, ReadingSession
+from core.database.slow_queries import SlowQueries
 from core.database.soft_deletes import with_deleted
 from core.database.unit_of_work import UnitOfWork
 from core.database.url import parse_url, replica_of
@@ -90,6 +91,7 @@ class Database:
             find=self._find_by,
             write_alone=self._write_alone,
             max_clock_skew=max_clock_skew,
+            slow_queries=self._watch(),
         )
 
     def __repr__(self) -> str:
@@ -104,6 +106,14 @@ class Database:
     def address(self) -> str:
         """The URL without its password, for people to read."""
         return self._url.render_as_string(hide_password=True)
+
+    def _watch(self) -> SlowQueries | None:
+        if self.options.slow_query_ms is None:
+            return None
+        slow_queries = SlowQueries(self.options.slow_query_ms, self.address, self.engine.dialect.name)
+        for engine in self.engines:
+            slow_queries.watch(engine)
+        return slow_queries
 
     def statistics(self) -> DatabaseStatistics:
         """What has been written since the start."""

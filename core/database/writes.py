@@ -13,6 +13,7 @@ from core.database.flush import Insert, Operation, Upsert
 from core.database.options import EngineOptions
 from core.database.rows import natural_key
 from core.database.shapes import ComputedBySQL, Row, Shapes
+from core.database.slow_queries import SlowQueries, WatchedWriter
 from core.database.types import Instant
 from core.database.writers.base import Writer
 from core.database.writers.mysql import MySQLWriter
@@ -60,6 +61,7 @@ class Writes:
         write_alone: Writes what no bulk statement can carry, in a transaction of its own; returns
             the instances, and how many of them were there already.
         max_clock_skew: Seconds by which a time in ``newer_than`` may be ahead of ours.
+        slow_queries: Is told of every flush.
     """
 
     def __init__(
@@ -70,9 +72,12 @@ class Writes:
         find: Callable[[type[Any], Mapping[str, Any]], Awaitable[Any]],
         write_alone: Callable[[Sequence[Intent]], Awaitable[tuple[list[Any], int]]],
         max_clock_skew: float,
+        slow_queries: SlowQueries | None = None,
     ) -> None:
         # Its own name in every process and at every start: two writers never share a high-water row.
         writer = _WRITERS[engine.dialect.name](engine, uuid.uuid4().hex, options)
+        if slow_queries is not None:
+            writer = WatchedWriter(writer, slow_queries)
         self._engine = engine
         self._shapes = Shapes(engine.dialect)
         self._find = find
