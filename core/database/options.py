@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from core.database.troubles import TellingNullPool, TellingQueuePool
-
 from core.exceptions import ConfigurationError
 
 __all__ = ["NAMES", "EngineOptions", "PoolClass", "milliseconds"]
