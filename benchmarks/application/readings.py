@@ -38,14 +38,7 @@ class ReadingController(Controller):
     async def store_all(self, contexts: Sequence[Context]) -> None:
         """Store a batch of readings."""
         rows = [
-            {
-                "device_id": context.params["device_id"],
-                "sensor_id": context["payload"].sensor_id,
-                "sensor_type": context["payload"].sensor_type,
-                "value": context["payload"].value,
-                "unit": context["payload"].unit,
-                "timestamp": context["payload"].timestamp,
-            }
+            {"device_id": context.params["device_id"], **msgspec.structs.asdict(context.payload)}
             for context in contexts
         ]
         await Model.insert(SensorReading, rows)

@@ -159,7 +159,7 @@ def plan(atoms: Sequence[Atom], shapes: Shapes) -> list[Batch]:
     for operations in sorted(by_table.values(), key=_position):
         if not operations[0].shape.key:
             batches += _keyless(operations)
-        elif all(isinstance(operation, Insert) for operation in operations):
+        elif {type(operation) for operation in operations} == {Insert}:
             batches += _inserts(operations)
         else:
             batches += _mixed(operations, shapes)

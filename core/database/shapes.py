@@ -17,7 +17,7 @@ from core.database.bulk import (
 )
 from core.database.rows import check_names, default_maker, natural_key
 from core.database.types import Instant
-from core.database.values import is_sql, normaliser
+from core.database.values import is_sql, longest_text, normaliser
 from core.exceptions import InvalidValue
 
 __all__ = ["ComputedBySQL", "Row", "Shape", "Shapes"]
@@ -87,7 +87,9 @@ class Shape:
         self.columns = tuple(by_attribute[name] for name in self.attributes)
         self._defaults = tuple(defaults.items())
         self._normalise = tuple(
-            (name, normaliser(by_attribute[name]) or _no_sql) for name in self.attributes if name in self.given
+            (name, longest_text(by_attribute[name]), normaliser(by_attribute[name]) or _no_sql)
+            for name in self.attributes
+            if name in self.given
         )
         self._bound: Callable[[dict[str, Any]], Any] = _tuple_getter(self.attributes)
         self._binds = _binds(self.columns, dialect)
@@ -145,8 +147,11 @@ class Shape:
             InvalidValue: A value does not fit its column; the message does not repeat it.
             ComputedBySQL: A value is an SQL expression, which bulk statements cannot carry.
         """
-        for name, normalise in self._normalise:
-            if (value := fields[name]) is not None:
+        for name, longest, normalise in self._normalise:
+            value = fields[name]
+            if type(value) is str and len(value) <= longest and value.isascii() and "\0" not in value:
+                continue  # what most text is; seen without a call
+            if value is not None:
                 try:
                     fields[name] = normalise(value)
                 except ValueError as error:

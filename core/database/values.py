@@ -12,7 +12,7 @@ from core.database.json import check_json
 from core.database.types import Instant
 from core.instants import to_instant
 
-__all__ = ["Normaliser", "is_sql", "normaliser"]
+__all__ = ["Normaliser", "is_sql", "longest_text", "normaliser"]
 
 Normaliser = Callable[[Any], Any]
 
@@ -51,6 +51,14 @@ def normaliser(column: Any) -> Normaliser | None:
     if isinstance(kind, sqltypes.JSON):
         return check_json
     return _decimal_number if isinstance(kind, sqltypes.Numeric) else None
+
+
+def longest_text(column: Any) -> float:
+    """How many characters of plain text a column takes; less than none where it does not take every text."""
+    kind = getattr(column, "type", None)
+    if not isinstance(kind, sqltypes.String) or isinstance(kind, sqltypes.Enum):
+        return -1
+    return math.inf if kind.length is None else kind.length
 
 
 def is_sql(value: object) -> bool:

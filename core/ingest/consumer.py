@@ -107,8 +107,9 @@ class Consumer:
             self._acknowledge_soon()
             return
         slot = self._window.admit(message)
+        if not self._in_work:
+            self._idle.clear()
         self._in_work.add(slot)
-        self._idle.clear()
         if self._window.full:
             self._pause()
         self._route(slot, message)

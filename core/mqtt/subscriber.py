@@ -245,7 +245,9 @@ class Subscriber:
 
     def is_copy(self, message: Message) -> bool:
         """Whether another subscription delivers the same message; what marks the end of old sessions is for those."""
-        return message.topic.startswith(END_MARKS) or self.cover.is_copy(message)
+        if message.topic.startswith(END_MARKS):
+            return True
+        return bool(message.subscription_ids) and self.cover.is_copy(message)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge messages, on the connection that delivered them or not at all."""

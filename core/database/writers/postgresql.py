@@ -1,14 +1,15 @@
 """The writer for PostgreSQL: one statement per batch, its rows as arrays, over asyncpg directly."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, cast
 
 import asyncpg
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from core.database.flush import Batch
 from core.database.options import EngineOptions
-from core.database.shapes import Row
 from core.database.writers.base import Contention, RowLocked, encoding, translated_driver
 from core.database.writers.postgresql_sql import PostgreSQLStatements
 
@@ -16,6 +17,9 @@ __all__ = ["PostgreSQLWriter"]
 
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _CLOSED = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+# Classes derived from str are text, too; anything else is refused.
+_json = msgspec.json.Encoder(enc_hook=str.__str__)
 
 # Long enough for a passing lock, short enough that one locked row does not hold up all others.
 _LOCK_TIMEOUT = "300ms"
@@ -103,7 +107,7 @@ class PostgreSQLWriter:
         alone = sequence is not None
         if batch.upsert:
             statement = self._sql.upsert(shape, batch.newer_than, alone=alone)
-            await driver.execute(statement, *_arrays(batch.rows), *([sequence] if alone else []))
+            await driver.execute(statement, *self._parameters(batch), *([sequence] if alone else []))
         elif batch.wants_rows or shape.key:
             await self._insert(driver, batch, sequence)
         else:
@@ -128,13 +132,13 @@ class PostgreSQLWriter:
         rows, shape = batch.rows, batch.shape
         alone = sequence is not None
         statement = self._sql.insert(shape, alone=alone)
-        returned = await driver.fetch(statement, *_arrays(rows), *([sequence] if alone else []))
+        returned = await driver.fetch(statement, *self._parameters(batch), *([sequence] if alone else []))
         if len(returned) < len(rows):
             await self._find_new_ones(driver, batch, returned)
             return
         if shape.generated:
             # Ids are counted up in the order of the rows; in which order they come back is not said.
-            returned.sort(key=_first)
+            returned.sort(key=itemgetter(0))
         width = len(shape.generated)
         for row, record in zip(rows, returned, strict=True):
             row.generated = record[:width]
@@ -149,14 +153,22 @@ class PostgreSQLWriter:
             row.duplicate = True
         if not new:
             return
-        positions = [shape.attributes.index(name) for name in shape.key]
-        keys = [[row.bound[position] for row in batch.rows] for position in positions]
+        parameters = self._parameters(batch)
+        keys = [parameters[shape.attributes.index(name)] for name in shape.key]
         for record in await driver.fetch(self._sql.lookup(shape), *keys):
             written = new.get(tuple(record[1:]))
             if written is not None:
                 row = batch.rows[record[0] - 1]
                 row.generated = written[: len(shape.generated)]
                 row.duplicate = False
+
+    def _parameters(self, batch: Batch) -> list[Any]:
+        """A parameter for each column of the shape: the values of all rows."""
+        parameters: list[Any] = list(zip(*[row.bound for row in batch.rows], strict=True))
+        with encoding():
+            for position in self._sql.texts(batch.shape):
+                parameters[position] = _json.encode(parameters[position]).decode()
+        return parameters
 
     async def rollback(self) -> None:
         """Give up the transaction."""
@@ -188,11 +200,3 @@ class PostgreSQLWriter:
             with translated_driver(_ERRORS, _CLOSED):
                 await connection.invalidate()
                 await connection.close()
-
-
-def _first(record: Any) -> Any:
-    return record[0]
-
-
-def _arrays(rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    return list(zip(*[row.bound for row in rows], strict=True))

@@ -74,8 +74,9 @@ def test_text_of_postgresql_is_not_cut_off_by_its_cast() -> None:
     """VARCHAR(20) in a cast would shorten it silently; the column itself refuses it."""
     statement = PostgreSQLStatements(POSTGRESQL, "w", EngineOptions()).insert(Shape(Thing, ["name", "a"], POSTGRESQL))
     assert (
-        "INSERT INTO planned_things (name, a) SELECT name, a FROM unnest($1::TEXT[], $2::BIGINT[]) WITH ORDINALITY "
-        "AS given(name, a, mqueduct_ordinal) ORDER BY mqueduct_ordinal ON CONFLICT (name) DO NOTHING RETURNING id, id"
+        "INSERT INTO planned_things (name, a) SELECT name, a FROM ROWS FROM "
+        "(json_array_elements_text($1::TEXT::JSON), unnest($2::BIGINT[])) WITH ORDINALITY "
+        "AS given(name, a, mqueduct_ordinal) ORDER BY mqueduct_ordinal ON CONFLICT (name) DO NOTHING RETURNING id"
     ) == statement
 
 
