@@ -12,6 +12,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config._group import Group, Lowercase, setting
 from core.redaction import redact, redact_values
+from core.terminal import printable
 
 __all__ = ["LoggingSettings", "configure_logging"]
 
@@ -117,14 +118,6 @@ def _in_order(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
 def _escape(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
     # Topics and payloads come from strangers: their control characters must not reach the terminal.
     return {
-        key: _printable(value, keep="\n\t" if key in MULTILINE_KEYS else "") if isinstance(value, str) else value
+        key: printable(value, keep="\n\t" if key in MULTILINE_KEYS else "") if isinstance(value, str) else value
         for key, value in event_dict.items()
     }
-
-
-def _printable(text: str, keep: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
-    )

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 import secrets
-import traceback
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,9 @@ from core.database.migrations import Migrations
 from core.exceptions import MqueductError
 from core.mqtt.drivers import driver_for
 from core.mqtt.options import BrokerOptions
+from core.redaction import redacted_traceback
 from core.routing.table import RouteTable
+from core.terminal import readable
 
 __all__ = ["check", "route_listing"]
 
@@ -121,7 +123,7 @@ def _try(name: str, load: Callable[[], Any], describe: Callable[[Any], str]) -> 
         return None
     except Exception as error:  # noqa: BLE001 - the reason follows
         # A route file runs code of the user's: its own traceback is the best message.
-        traceback.print_exception(error)
+        print(redacted_traceback(error), end="", file=sys.stderr)
         _line(name, "FAILED", f"{type(error).__name__}: {error} (traceback above)")
         return None
     _line(name, "ok", describe(loaded))
@@ -130,7 +132,7 @@ def _try(name: str, load: Callable[[], Any], describe: Callable[[Any], str]) -> 
 
 def _line(name: str, state: str, detail: str) -> bool:
     """Print a finding; details of several lines follow, indented."""
-    lines = detail.splitlines()
+    lines = readable(detail).splitlines()
     if len(lines) > 1:
         lines = [f"{len(lines)} problems:", *(f"  {line}" for line in lines)]
     print(f"{name:<10} {state:<7} {lines[0] if lines else ''}".rstrip(), *lines[1:], sep="\n", flush=True)

@@ -29,6 +29,7 @@ from core.routing.table import RouteTable
 from core.signals import stop_on_signals
 from core.status import Gauge, Observed, log_status, print_status, summary
 from core.supervisor import Supervisor, worker_command
+from core.terminal import readable, redact_uncaught
 from core.workers.channel import Channel
 from core.workers.reports import Report
 
@@ -74,10 +75,12 @@ class Bootstrap(Migrating, Protocol):
 
 def main(bootstrap: Bootstrap) -> NoReturn:
     """Run the command that ``sys.argv`` names and exit: 0, or 1 after an error of the user's to mend."""
+    redact_uncaught()
     try:
         _commands(bootstrap)()
     except MqueductError as error:
-        print("mqueduct:", *str(error).splitlines(), sep="\n  " if "\n" in str(error) else " ", file=sys.stderr)
+        text = readable(str(error))
+        print("mqueduct:", *text.splitlines(), sep="\n  " if "\n" in text else " ", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

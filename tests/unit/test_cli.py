@@ -3,6 +3,7 @@
 import asyncio
 import io
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: str, bootstrap: Bootstrap | None = None) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
+        for hook in (sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook"):
+            monkeypatch.setattr(*hook, getattr(*hook))  # main() replaces them; pytest wants its own back
         with pytest.raises(SystemExit) as end:
             main(bootstrap or Bootstrap())
         return int(end.value.code or 0), *capsys.readouterr()
