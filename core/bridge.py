@@ -54,6 +54,9 @@ class ThreadBridge:
         except StopIteration as error:
             # Before Python 3.12 a future cannot hold it, and would wait for ever.
             raise RuntimeError("the function let StopIteration through") from error
+        except (SystemExit, KeyboardInterrupt) as error:
+            # Out of a task they would end the event loop, and with it the service.
+            raise RuntimeError(f"the function tried to end the process: {error!r}") from error
 
     def _cancel(self) -> None:
         self._cancelled = True

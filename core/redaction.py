@@ -4,12 +4,11 @@ Which texts are secret is a fact about the process, for a traceback of any libra
 ``hide`` and ``redact`` share one ``Redaction``; the settings hide theirs when they are read.
 """
 
-import json
 import re
 import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
 
 __all__ = ["MARK", "SHORTEST", "Redaction", "hide", "redact", "redact_values", "redacted_traceback"]
 
@@ -27,16 +26,20 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://")
 _QUERY_SECRET = re.compile(r"[?&;](?:\w*(?:passw|passphrase|secret|token)\w*|pwd)=([^&;#\s]+)", re.IGNORECASE)
 _DEEPEST = 20
 
+# Four quotations make sixteen of one. Without an end, or with giving back, some texts would be searched for ages.
+_BACKSLASHES = r"\\{0,16}+"
+_LETTERS = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f", "\v": "v", "\0": "0", "\a": "a"}
+
 
 class Redaction:
-    """Texts that must not be shown, in all the forms in which they occur."""
+    """Texts that must not be shown, however they are quoted or encoded."""
 
     def __init__(self) -> None:
-        self._forms: set[str] = set()
+        self._hidden: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 
     def __repr__(self) -> str:
-        return f"<Redaction of {len(self._forms)} texts>"
+        return f"<Redaction of {len(self._hidden)} texts>"
 
     def hide(self, secret: str) -> None:
         """Have a text replaced from now on.
@@ -46,12 +49,12 @@ class Redaction:
                 fewer than ``SHORTEST`` characters is left alone.
         """
         parts = _secrets_of_url(secret) if _URL.match(secret) else [secret]
-        found = {form for part in parts for form in _forms(part)} - self._forms
+        found = {part.strip() for part in parts if len(part.strip()) >= SHORTEST} - self._hidden
         if found:
-            self._forms |= found
+            self._hidden |= found
             # The longest first: one secret may begin like another.
-            ordered = sorted(self._forms, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, ordered)))
+            ordered = sorted(self._hidden, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(_written, ordered)))
 
     def redact(self, text: str) -> str:
         """Replace every hidden text, and the password of any URL.
@@ -120,21 +123,30 @@ def _secrets_of_url(url: str) -> Iterator[str]:
         yield unquote(secret)
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """The secret as it is, inside quotes of Python and JSON, and percent-encoded."""
-    secret = secret.strip()
-    if len(secret) < SHORTEST:
-        return
-    octets = secret.encode(errors="surrogatepass")
-    encoded = {quote(octets, safe=safe) for safe in ("", "/", " +")} | {quote_plus(octets)}
-    yield from {
-        secret,
-        secret.encode("unicode_escape").decode(),
-        repr(secret)[1:-1],
-        ascii(secret)[1:-1],
-        repr(octets)[2:-1],
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        *encoded,
-        *(re.sub("%..", lambda code: code[0].lower(), form) for form in encoded),
-    }
+def _written(secret: str) -> str:
+    """A pattern of all the ways in which a text may be written."""
+    return "".join(_written_run(run[0], len(run)) for run in re.findall(r"\\+|[^\\]", secret, re.DOTALL))
+
+
+def _written_run(character: str, count: int) -> str:
+    """A pattern for a character, or for several backslashes.
+
+    It may stand as it is, percent-encoded, or escaped, as in a quoted text of Python or JSON; such a text may be quoted
+    again, which doubles its backslashes.
+    """
+    if character == "\\":
+        return rf"(?:\\{{{count},{16 * count}}}+|(?i:%5c){{{count}}})"
+    if character.isascii() and character.isalnum():
+        return character
+    octets = character.encode(errors="surrogatepass")
+    units = character.encode("utf-16-be", errors="surrogatepass").hex()
+    escapes = [
+        _LETTERS.get(character, ""),
+        "".join(rf"{_BACKSLASHES}x{octet:02x}" for octet in octets),
+        f"x{ord(character):02x}",
+        _BACKSLASHES.join(f"u{units[start : start + 4]}" for start in range(0, len(units), 4)),
+        f"U{ord(character):08x}",
+    ]
+    percent = "".join(f"%{octet:02x}" for octet in octets)
+    escaped = _BACKSLASHES + f"(?:{re.escape(character)}|(?i:{'|'.join(filter(None, escapes))}))"
+    return f"(?:{escaped}|(?i:{percent}){r'|[+]' if character == ' ' else ''})"

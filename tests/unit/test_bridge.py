@@ -52,6 +52,18 @@ async def test_stop_iteration_does_not_hang() -> None:
         await new_bridge().call(lambda: next(iter(())))
 
 
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt])
+async def test_a_function_cannot_end_the_service(end: type[BaseException]) -> None:
+    """``sys.exit()`` in a handler is an error of this handler's, and the event loop goes on."""
+
+    def leave() -> None:
+        raise end("now")
+
+    with pytest.raises(RuntimeError, match=f"tried to end the process: {end.__name__}") as caught:
+        await new_bridge().call(leave)
+    assert isinstance(caught.value.__cause__, end)
+
+
 async def test_run_on_the_event_loop_is_refused() -> None:
     """Code that ``run`` started may not call ``run`` in turn: the loop would wait for itself."""
     bridge = new_bridge()

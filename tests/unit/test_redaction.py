@@ -12,6 +12,7 @@ from core import redaction
 from core.redaction import MARK, SHORTEST, Redaction, hide, redact, redact_values, redacted_traceback
 
 SECRET = "p@ss/wörd \"'%\\\n1"
+EMOJI = SECRET + "\U0001f600"
 FORMS = {
     "as it is": SECRET,
     "repr": repr(SECRET),
@@ -23,6 +24,8 @@ FORMS = {
     "percent-encoded but for slashes": quote(SECRET),
     "percent-encoded in lower case": "p%40ss%2fw%c3%b6rd%20%22%27%25%5c%0a1",
     "form": quote_plus(SECRET),
+    "quoted twice": json.dumps(repr([f"{SECRET}'", f'{SECRET}"'])),
+    "quoted thrice": repr(json.dumps(repr([f"{SECRET}'", f'{SECRET}"']))),
     "SQLAlchemy": URL.create("mysql", "app", SECRET, "db").render_as_string(hide_password=False),
 }
 
@@ -163,6 +166,21 @@ def test_any_text(secret, text):
     assert secret.strip() not in shown.replace(MARK, "\0")
 
 
-def test_long_texts():
-    """A stranger's text costs no more than its length: this one ends."""
-    redact("://a:" * 100_000)
+@given(st.text(min_size=SHORTEST, max_size=30).filter(lambda text: len(text.strip()) >= SHORTEST), st.data())
+def test_any_quotation(secret, data):
+    """Quoting and encoding, in any order, do not bring it through."""
+    one = Redaction()
+    one.hide(secret)
+    text = secret.strip()
+    for quoted in data.draw(st.lists(st.sampled_from([repr, ascii, json.dumps]), max_size=3)):
+        text = quoted(text)
+
+    assert "" == one.redact(text).replace(MARK, "").strip("\"'\\")
+
+
+@pytest.mark.parametrize("text", ["://a:", "\\", "\\x", "%", "p%4"])
+def test_long_texts(text):
+    """A stranger's text costs no more than its length: these end."""
+    hide(SECRET)
+    hide("\\" * 12 + "x")
+    redact(text * 200_000)
