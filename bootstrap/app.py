@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 import config
 from app import demo, models
 from app.middleware.log_messages import LogMessages
-from core.application import Application, IngestOptions
+from core.application import Application
 from core.cli import Example
 from core.database.discovery import import_models
 from core.database.migrations import Migrations
@@ -60,20 +60,12 @@ def create_migrations(settings: config.Settings) -> Migrations:
 
 def create_app(settings: config.Settings, routes: RouteTable) -> Application:
     """Put the service together; nothing is connected yet."""
-    ingest = IngestOptions(
-        window=settings.ingest.window,
-        window_bytes=settings.ingest.window_bytes,
-        handler_timeout=settings.ingest.handler_timeout,
-        drain_timeout=settings.ingest.drain_timeout,
-        workers=settings.ingest.workers,
-        worker_timeout=settings.ingest.worker_timeout,
-    )
     migrations = create_migrations(settings)
     return Application(
         settings.mqtt.broker_options(settings.ingest.window),
         migrations.database,
         routes,
-        ingest,
+        settings.ingest.options(settings.dead_letters.options()),
         embedded=settings.mqtt.embedded,
         create_tables=settings.database.creates_tables,
         migrations=migrations,

@@ -9,6 +9,7 @@ from typing import Any
 from config._group import Group
 from config._variables import FILE_SUFFIX, Problem, collect
 from config.database import DatabaseSettings
+from config.dead_letters import DeadLetterSettings
 from config.ingest import IngestSettings
 from config.logging import LoggingSettings, configure_logging
 from config.mqtt import MqttSettings
@@ -17,6 +18,7 @@ from core.redaction import hide
 
 __all__ = [
     "DatabaseSettings",
+    "DeadLetterSettings",
     "IngestSettings",
     "LoggingSettings",
     "MqttSettings",
@@ -30,6 +32,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "mqtt": MqttSettings,
     "database": DatabaseSettings,
     "ingest": IngestSettings,
+    "dead_letters": DeadLetterSettings,
     "logging": LoggingSettings,
 }
 
@@ -41,6 +44,7 @@ class Settings:
     mqtt: MqttSettings
     database: DatabaseSettings
     ingest: IngestSettings
+    dead_letters: DeadLetterSettings
     logging: LoggingSettings
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import ByteSize
 
 from config._group import Group, Seconds, setting
+from core.ingest.options import DeadLetterOptions, IngestOptions
 
 __all__ = ["IngestSettings"]
 
@@ -58,3 +59,15 @@ class IngestSettings(Group):
         ge=1,
         allow_inf_nan=False,
     )
+
+    def options(self, dead_letters: DeadLetterOptions) -> IngestOptions:
+        """What core needs."""
+        return IngestOptions(
+            window=self.window,
+            window_bytes=self.window_bytes,
+            handler_timeout=self.handler_timeout,
+            drain_timeout=self.drain_timeout,
+            workers=self.workers,
+            worker_timeout=self.worker_timeout,
+            dead_letters=dead_letters,
+        )

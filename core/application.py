@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import structlog
@@ -10,12 +9,14 @@ import structlog
 from core.backoff import Backoff
 from core.concurrency import first_of
 from core.database.database import Database, DatabaseStatistics
+from core.database.dead_letters import DeadLetters
 from core.database.errors import translate
 from core.database.leases import Leases
 from core.database.migrations import Migrations
 from core.exceptions import DatabaseUnavailable
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher
+from core.ingest.options import IngestOptions
 from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.ingest.window import Window
 from core.lease import Lease
@@ -35,29 +36,6 @@ logger = structlog.get_logger(__name__)
 
 CLOSING_TIME = 5.0
 """Seconds for all connections to be closed after the drain."""
-
-
-@dataclass(frozen=True, slots=True)
-class IngestOptions:
-    """How messages are taken in.
-
-    Attributes:
-        window: Messages in flight at most.
-        window_bytes: Bytes in flight at most.
-        handler_timeout: Seconds for an action whose route names none.
-        drain_timeout: Seconds for what is in flight to end at shutdown.
-        database_patience: Seconds to wait for the database at start-up.
-        workers: Processes that share the work, when the command line says nothing else.
-        worker_timeout: Seconds of silence after which a worker counts as frozen.
-    """
-
-    window: int = 500
-    window_bytes: int = 64 * 2**20
-    handler_timeout: float = 30.0
-    drain_timeout: float = 25.0
-    database_patience: float = 30.0
-    workers: int = 1
-    worker_timeout: float = 10.0
 
 
 class ApplicationStatistics(NamedTuple):
@@ -103,6 +81,7 @@ class Application:
         self.migrations = migrations
         self.create_tables = create_tables
         self.auto_migrate = auto_migrate
+        self.dead_letters = DeadLetters(database, self.ingest.dead_letters.max_payload)
         self._service = broker.client_id
         self._slot: int | None = None
         self._workers = 1
@@ -170,7 +149,7 @@ class Application:
             await self._start_embedded(self.embedded)
         connect = driver_for(self.broker)
         self.publisher = Publisher(self.broker, connect)
-        self._dispatcher = Dispatcher(self.publisher, self.ingest.handler_timeout, translate)
+        self._dispatcher = Dispatcher(self.publisher, self.ingest.handler_timeout, translate, self.dead_letters)
         self._consumer = self._new_consumer()
         self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self.database, self._consumer)
         self._consumer.attach(self._subscriber)
@@ -268,7 +247,8 @@ class Application:
             await asyncio.sleep(backoff.next())
 
     def _new_consumer(self) -> Consumer:
-        return Consumer(self.table, self._dispatcher, Window(self.ingest.window, self.ingest.window_bytes))
+        window = Window(self.ingest.window, self.ingest.window_bytes)
+        return Consumer(self.table, self._dispatcher, window, keep_unroutable=self.ingest.dead_letters.unroutable)
 
     async def stop(self) -> None:
         """Stop reading, drain, disconnect and close; the session stays at the broker."""

@@ -12,6 +12,7 @@
     ├── PayloadError              a message's payload cannot be used
     │   ├── UndecodablePayload    it is not what the route expects to decode (JSON, UTF-8)
     │   └── InvalidPayload        it decodes, but does not fit the declared type
+    ├── Reject                    a handler or middleware will not have this message
     ├── BrokerError               the MQTT side
     │   ├── BrokerUnavailable     not reachable now; trying again may help
     │   │   └── ProtocolError     the broker broke the MQTT protocol; the connection was given up
@@ -55,6 +56,7 @@ __all__ = [
     "PayloadError",
     "ProtocolError",
     "PublishError",
+    "Reject",
     "RouteFileError",
     "RoutingError",
     "SchemaError",
@@ -93,7 +95,7 @@ class RouteFileError(RoutingError):
 
 
 class PayloadError(MqueductError):
-    """A message's payload cannot be used; the message is rejected, the service goes on."""
+    """A message's payload cannot be used; the message becomes a dead letter, the service goes on."""
 
 
 class UndecodablePayload(PayloadError):
@@ -102,6 +104,13 @@ class UndecodablePayload(PayloadError):
 
 class InvalidPayload(PayloadError):
     """The payload decodes, but does not fit the type its route declares."""
+
+
+class Reject(MqueductError):
+    """Raise it in a handler or a middleware to set a message aside: ``raise Reject("why")``.
+
+    The message becomes a dead letter with that reason and is acknowledged; nothing tries it again by itself.
+    """
 
 
 class BrokerError(MqueductError):

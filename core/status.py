@@ -1,6 +1,7 @@
 """The status line: what the service is doing, for people who watch it."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
@@ -54,8 +55,8 @@ async def log_status(application: Observed, interval: float = 60.0) -> None:
     while True:
         await asyncio.sleep(interval)
         _, _, subscriber, handlers = application.statistics()
-        state = {"connected": subscriber.connected, "stalled": handlers.stalled}
-        logger.info("status", **state, **{k.replace(" ", "_"): v for k, v in _numbers(application).items()})
+        numbers = {re.sub("[ -]", "_", name): number for name, number in _numbers(application).items()}
+        logger.info("status", connected=subscriber.connected, stalled=handlers.stalled, **numbers)
 
 
 def summary(application: Observed) -> str:
@@ -64,7 +65,8 @@ def summary(application: Observed) -> str:
     left = application.statistics().consumer.returned_to_broker
     return (
         f"Received {numbers['received']} messages, committed {numbers['committed']} rows, "
-        f"rejected {numbers['rejected']}, left {left} to the broker; database: {application.database.address}"
+        f"dead-lettered {numbers['dead-lettered']}, dropped {numbers['dropped']}, left {left} to the broker; "
+        f"database: {application.database.address}"
     )
 
 
@@ -81,7 +83,8 @@ def _numbers(application: Observed) -> dict[str, int]:
     return {
         "received": consumer.received,
         "committed": database.rows,
-        "rejected": consumer.rejected + consumer.unroutable,
+        "dead-lettered": consumer.dead_lettered,
+        "dropped": consumer.unroutable + consumer.dropped_qos0,
         "in flight": consumer.in_flight,
     }
 

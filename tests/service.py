@@ -137,11 +137,13 @@ class Service:
         return [event for event in events if name in (None, event["event"])]
 
     def summary(self) -> dict[str, int]:
-        """What it said at its end: received, committed, rejected, left."""
+        """What it said at its end: received, committed, dead_lettered, dropped, left."""
         text = self.output.read_text()
-        found = re.search(r"Received (\d+) messages, committed (\d+) rows, rejected (\d+), left (\d+)", text)
+        words = r"Received (\d+) messages, committed (\d+) rows, dead-lettered (\d+), dropped (\d+), left (\d+)"
+        found = re.search(words, text)
         assert found is not None, self.said()
-        return dict(zip(("received", "committed", "rejected", "left"), map(int, found.groups()), strict=True))
+        names = ("received", "committed", "dead_lettered", "dropped", "left")
+        return dict(zip(names, map(int, found.groups()), strict=True))
 
     def said(self) -> str:
         """Everything that it has written."""

@@ -163,6 +163,10 @@ class Database:
         if rows:
             await self._writes.commit([Intent(model, [dict(row) for row in rows])])
 
+    async def insert_own(self, model: type[Any], row: Mapping[str, Any]) -> None:
+        """Insert a row of the framework itself, as ``insert`` does; the statistics leave it out."""
+        await self._writes.commit([Intent(model, [dict(row)])], counted=False)
+
     async def upsert(
         self, model: type[Any], rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], newer_than: str | None = None
     ) -> None:

@@ -1,12 +1,29 @@
 """The tables of a service: the models' and the framework's own."""
 
-from sqlalchemy import BigInteger, Column, DateTime, MetaData, String, Table, Text
-from sqlalchemy.dialects.mysql import MEDIUMTEXT
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.mysql import LONGBLOB, MEDIUMTEXT
 
 # Wherever tables are known, they are created by its rules.
 import core.database.ddl  # noqa: F401
+from core.database.types import BigId, Instant
 
-__all__ = ["lease_table", "metadata", "subscription_table", "writer_table"]
+__all__ = ["dead_letter_table", "lease_table", "metadata", "subscription_table", "writer_table"]
+
+# MySQL's TEXT and BLOB end at 64 KiB.
+_LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
+_LongBinary = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
 
 metadata = MetaData(
     # Named by rule, so that migrations can name them again on every database.
@@ -24,8 +41,7 @@ subscription_table = Table(
     "mqueduct_subscriptions",
     metadata,
     Column("client_id", String(255), primary_key=True),
-    # MySQL's TEXT ends at 64 KiB.
-    Column("filters", Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+    Column("filters", _LongText, nullable=False),
 )
 
 #: Which process may use a client id: the holder shows by counting beats that it lives; without one it is free.
@@ -44,4 +60,27 @@ writer_table = Table(
     Column("writer", String(64), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("moved_at", DateTime(timezone=True), nullable=False),
+)
+
+#: Messages that could not be handled, with all that is needed to handle them later.
+dead_letter_table = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    # Tells a redelivery from a new message; see ``core.dead_letter``.
+    Column("fingerprint", String(64), nullable=False, index=True),
+    Column("topic", _LongText, nullable=False),
+    Column("payload", _LongBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", String(64)),
+    Column("qos", SmallInteger, nullable=False),
+    Column("retain", Boolean, nullable=False),
+    Column("properties", _LongText, nullable=False),
+    Column("route", String(255)),
+    Column("reason", String(32), nullable=False),
+    Column("error", Text, nullable=False),
+    Column("traceback", _LongText),
+    Column("attempts", Integer, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("failed_at", Instant, nullable=False, index=True),
 )

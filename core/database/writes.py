@@ -108,8 +108,13 @@ class Writes:
             raise UniqueViolation(f"{model.__name__}: another row has the same unique key, though not the natural one")
         return found
 
-    async def commit(self, intents: Sequence[Intent]) -> None:
-        """Write several intents together and return after COMMIT."""
+    async def commit(self, intents: Sequence[Intent], *, counted: bool = True) -> None:
+        """Write several intents together and return after COMMIT.
+
+        Args:
+            intents: What to write.
+            counted: Whether the rows count in the statistics.
+        """
         intents = [self._clamped(intent) for intent in intents]
         try:
             operations = self._operations(intents)
@@ -120,6 +125,8 @@ class Writes:
             self._count(len(written), known)
             return
         await self.buffer.write(operations)
+        if not counted:
+            return
         rows = [row for operation in operations for row in operation.rows]
         self._count(len(rows), sum(1 for row in rows if row.twin is not None or row.duplicate))
 

@@ -1,7 +1,6 @@
 """Attempts: whether a message whose handler has failed is tried again, and when."""
 
 import asyncio
-from typing import NamedTuple
 
 import structlog
 
@@ -9,10 +8,10 @@ from core.backoff import Backoff
 from core.exceptions import Contention, MqueductError
 from core.ingest.deadlines import Deadline
 from core.ingest.outage import Outages
-from core.ingest.outcome import Reason
+from core.ingest.outcome import Failure
 from core.ingest.work import Work
 
-__all__ = ["Attempts", "Failure", "described"]
+__all__ = ["Attempts", "described"]
 
 # Seconds: a message is tried within five seconds of the end of an outage, and every route's pauses are bounded.
 _OUTAGE_PAUSES = 0.2, 4.0
@@ -22,27 +21,6 @@ _LONGEST_PAUSE = 30.0
 _UNKNOWN_RETRIES = 3
 
 logger = structlog.get_logger(__name__)
-
-
-class Failure(NamedTuple):
-    """What an error of a handler means.
-
-    Attributes:
-        reason: Why the message is rejected if it is not tried again.
-        error: What the handler raised, or that its time is up.
-        outage: The infrastructure's trouble that led to it; then it says nothing against the message.
-        unknown: Whether it is an error of the database of which nobody knows what it means.
-    """
-
-    reason: Reason
-    error: BaseException
-    outage: MqueductError | None = None
-    unknown: bool = False
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether another attempt could end otherwise: not for a bad payload, nor for late or broken handlers."""
-        return self.reason is Reason.HANDLER_ERROR and isinstance(self.error, Exception)
 
 
 class Attempts:

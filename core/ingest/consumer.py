@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +10,7 @@ from typing import Protocol
 import structlog
 
 from core.ingest.dispatcher import Dispatcher
-from core.ingest.outcome import COPY, UNROUTABLE, Disposition, Outcome
+from core.ingest.outcome import COPY, UNROUTABLE, Disposition, Failure, Outcome, Reason
 from core.ingest.scheduler import Scheduler
 from core.ingest.statistics import ConsumerStatistics
 from core.ingest.window import Slot, Window
@@ -44,11 +45,16 @@ class Consumer:
         table: The routes.
         dispatcher: Runs them.
         window: Bounds what is in flight.
+        keep_unroutable: Whether messages of QoS 1 and 2 that no route matches become dead letters.
     """
 
-    def __init__(self, table: RouteTable, dispatcher: Dispatcher, window: Window) -> None:
+    def __init__(
+        self, table: RouteTable, dispatcher: Dispatcher, window: Window, *, keep_unroutable: bool = True
+    ) -> None:
         self._table = table
+        self._dispatcher = dispatcher
         self._window = window
+        self._keep_unroutable = keep_unroutable
         self._scheduler = Scheduler(dispatcher, self._settle)
         self._intake: Intake | None = None
         self._paused = False
@@ -74,7 +80,7 @@ class Consumer:
             received=self._received,
             processed=ends[Disposition.PROCESSED],
             filtered=ends[Disposition.FILTERED],
-            rejected=ends[Disposition.REJECTED],
+            dead_lettered=ends[Disposition.DEAD_LETTERED],
             unroutable=ends[Disposition.UNROUTABLE],
             copies_suppressed=ends[Disposition.COPY],
             returned_to_broker=self._left[True],
@@ -123,10 +129,17 @@ class Consumer:
             return
         matches = self._table.match(message.topic)
         if not matches:
-            logger.warning("message rejected", topic=message.topic, reason="unroutable", qos=message.qos)
-            self._settle(slot, UNROUTABLE)
+            self._settle_unroutable(slot, message)
             return
         self._scheduler.submit(slot, matches)
+
+    def _settle_unroutable(self, slot: Slot, message: Message) -> None:
+        if message.qos and self._keep_unroutable:
+            failure = Failure(Reason.UNROUTABLE, LookupError("no route matches the topic"))
+            self._dispatcher.set_aside(message, failure, functools.partial(self._settle, slot))
+            return
+        logger.warning("message dropped", topic=message.topic, reason=Reason.UNROUTABLE.value, qos=message.qos)
+        self._settle(slot, UNROUTABLE)
 
     def _settle(self, slot: Slot, outcome: Outcome) -> None:
         self._ends[outcome.disposition] += 1

@@ -3,26 +3,36 @@
 import asyncio
 import contextvars
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
 
 from core import parking
 from core.context import Context
-from core.exceptions import InvalidPayload, UndecodablePayload
+from core.dead_letter import DeadLetter
+from core.exceptions import InvalidPayload, InvalidValue, Reject, UndecodablePayload
 from core.ingest.answers import Sender, answer
-from core.ingest.attempts import Attempts, Failure, described
+from core.ingest.attempts import Attempts, described
+from core.ingest.dead_letters import DeadLetterOffice, LetterStore
 from core.ingest.deadlines import Deadline, Deadlines
 from core.ingest.outage import Outages, Translate
-from core.ingest.outcome import PROCESSED, Disposition, Outcome, Reason
+from core.ingest.outcome import PROCESSED, Disposition, Failure, Outcome, Reason
 from core.ingest.work import Action, Admission, Batch, Job, Work
+from core.message import Message
 from core.routing.table import RouteMatch
 
 __all__ = ["Dispatcher", "Sender"]
 
 # What a batch ends with when each of its messages must be tried alone; nobody else sees it.
-_APART = Outcome(Disposition.REJECTED)
+_APART = Outcome(Disposition.DEAD_LETTERED)
+
+_REASONS = (
+    (UndecodablePayload, Reason.UNDECODABLE),
+    (InvalidPayload, Reason.INVALID),
+    (Reject, Reason.REJECTED),
+    (InvalidValue, Reason.POISON_ROW),
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -35,12 +45,22 @@ class Dispatcher:
         timeout: Seconds for an action whose route names none.
         translate: Turns a foreign error into ours, or returns ``None``; for errors of a database
             that handlers talk to without ``Model``.
+        letters: Keeps what cannot be handled; without it that is only logged, for tests.
+        forward: Called with every new dead letter.
     """
 
-    def __init__(self, client: Sender, timeout: float, translate: Translate = lambda error: None) -> None:
+    def __init__(
+        self,
+        client: Sender,
+        timeout: float,
+        translate: Translate = lambda error: None,
+        letters: LetterStore | None = None,
+        forward: Callable[[DeadLetter], None] | None = None,
+    ) -> None:
         self._client = client
         self._timeout = timeout
         self._outages = Outages(translate)
+        self._office = DeadLetterOffice(letters, self._outages, forward)
         self._deadlines = Deadlines()
         self._context = contextvars.copy_context()
 
@@ -74,6 +94,26 @@ class Dispatcher:
     def repetitions(self) -> int:
         """Attempts that were made because the one before had failed."""
         return self._outages.repetitions
+
+    def set_aside(self, message: Message, failure: Failure, ended: Callable[[Outcome], None]) -> None:
+        """Make a dead letter of a message that is not for any route.
+
+        Args:
+            message: The message.
+            failure: Why.
+            ended: Called with the outcome once the letter is committed.
+        """
+        clock = Deadline()
+        clock.halt()
+
+        async def run() -> None:
+            outcome = await self._office.set_aside(message, None, failure)
+            self._deadlines.forget(clock)
+            ended(outcome)
+
+        task = _begin_task(run(), self._context.copy())
+        if not task.done():
+            self._deadlines.watch(clock, task)
 
     def give_up(self) -> list[asyncio.Task[Any]]:
         """Cancel everything that runs, because the service ends; returns the tasks, which may take their time."""
@@ -123,7 +163,7 @@ class Dispatcher:
     async def _run(self, work: Work, clock: Deadline) -> Outcome:
         """Run code of the user's, again and again while the infrastructure is away."""
         if work.message.truncated_size:
-            return self._end(work, _too_large(work))
+            return self._end(work, await self._failed(work, _too_large(work.message), 0))
         parking.current.set(clock)
         attempts: Attempts | None = None
         clock.begin()
@@ -140,7 +180,7 @@ class Dispatcher:
                 attempts = attempts or Attempts(work, clock, self._outages)
                 if await attempts.another(failure):
                     continue
-                outcome = _apart(work, failure) if work.together else _rejected(work, failure, attempts.failed)
+                outcome = await self._failed(work, failure, attempts.failed)
             else:
                 if clock.expired:
                     clock.halt()
@@ -151,6 +191,16 @@ class Dispatcher:
             if attempts is not None:
                 attempts.end()
             return self._end(work, outcome)
+
+    async def _failed(self, work: Work, failure: Failure, attempts: int) -> Outcome:
+        if work.together:
+            logger.warning(
+                "batch is tried message by message",
+                action=work.match.route.action_name,
+                error=described(failure.error),
+            )
+            return _APART
+        return await self._office.set_aside(work.message, work.match.route, failure, attempts)
 
     def _end(self, work: Work, outcome: Outcome) -> Outcome:
         if isinstance(work, Job):  # the clock of a batch goes on
@@ -166,13 +216,18 @@ class Dispatcher:
             if clock.given_up or _loop_ends():
                 raise error
             _clear_cancellation()
-        reason = _reason(error)
+        reason = self._reason(error)
         if expired:
             late = TimeoutError(f"no end after {clock.limit:g} s")
             late.__cause__ = error
             error, reason = late, Reason.TIMEOUT
         outage = self._outages.behind(error) or clock.trouble
         return Failure(reason, error, outage, self._outages.unknown(error))
+
+    def _reason(self, error: BaseException) -> Reason:
+        ours = self._outages.ours(error)
+        found = (reason for kind, reason in _REASONS if isinstance(ours, kind))
+        return next(found, Reason.HANDLER_ERROR)
 
 
 def _begin_task(coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:
@@ -197,34 +252,6 @@ def _clear_cancellation() -> None:
         task.uncancel()
 
 
-def _reason(error: BaseException) -> Reason:
-    if isinstance(error, UndecodablePayload):
-        return Reason.UNDECODABLE
-    return Reason.INVALID if isinstance(error, InvalidPayload) else Reason.HANDLER_ERROR
-
-
-def _too_large(work: Work) -> Outcome:
-    size = f"{work.message.truncated_size} bytes, of which only the beginning was kept"
-    return _rejected(work, Failure(Reason.TOO_LARGE, ValueError(size)))
-
-
-def _apart(work: Work, failure: Failure) -> Outcome:
-    logger.warning(
-        "batch is tried message by message", action=work.match.route.action_name, error=described(failure.error)
-    )
-    return _APART
-
-
-def _rejected(work: Work, failure: Failure, attempts: int = 0) -> Outcome:
-    reason, error = failure.reason, failure.error
-    unexpected = reason is Reason.HANDLER_ERROR
-    logger.error(
-        "message rejected",
-        topic=work.message.topic,
-        reason=reason.value,
-        error=described(error) if unexpected else str(error),
-        action=work.match.route.action_name,
-        attempts=attempts,
-        exc_info=error if unexpected else None,
-    )
-    return Outcome(Disposition.REJECTED, reason, str(error))
+def _too_large(message: Message) -> Failure:
+    size = f"{message.truncated_size} bytes, of which only the beginning was kept"
+    return Failure(Reason.TOO_LARGE, ValueError(size))

@@ -41,7 +41,7 @@ class Outages:
         """The outage that led to an error, also when the handler raised another error in its place."""
         causes = list(_causes(error))
         for cause in causes:
-            ours = self._ours(cause)
+            ours = self.ours(cause)
             if isinstance(ours, OUTAGES):
                 return ours
         if any(isinstance(cause, TimeoutError) for cause in causes):
@@ -50,9 +50,10 @@ class Outages:
 
     def unknown(self, error: BaseException) -> bool:
         """Whether the database said something of which nobody knows what it means for the message."""
-        return any(type(self._ours(cause)) is DatabaseError for cause in _causes(error))
+        return any(type(self.ours(cause)) is DatabaseError for cause in _causes(error))
 
-    def _ours(self, error: BaseException) -> MqueductError | None:
+    def ours(self, error: BaseException) -> MqueductError | None:
+        """An error of our own tree: the same one, its translation, or ``None`` for what we do not know."""
         return error if isinstance(error, MqueductError) else self._translate(error)
 
     def repeated(self) -> None:

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-__all__ = ["Disposition", "Outcome", "Reason"]
+from core.exceptions import MqueductError
+
+__all__ = ["Disposition", "Failure", "Outcome", "Reason"]
 
 
 class Disposition(StrEnum):
@@ -13,22 +16,68 @@ class Disposition(StrEnum):
     """Its action finished and everything it wrote is committed."""
     FILTERED = "filtered"
     """A middleware stopped it on purpose."""
-    REJECTED = "rejected"
-    """It cannot be handled; the reason is logged and counted."""
+    DEAD_LETTERED = "dead-lettered"
+    """It cannot be handled, and is kept in the table ``dead_letters`` with the reason."""
     UNROUTABLE = "unroutable"
-    """No route matches its topic."""
+    """No route matches its topic, and it is not kept."""
     COPY = "copy"
     """The same message is handled under another subscription, or was already in flight."""
 
 
 class Reason(StrEnum):
-    """Why a message was rejected."""
+    """Why a message became a dead letter."""
 
     UNDECODABLE = "undecodable"
+    """The payload is not in the format that the route decodes."""
     INVALID = "invalid"
-    HANDLER_ERROR = "handler error"
+    """It decodes, but does not fit the declared type."""
+    REJECTED = "rejected"
+    """The user's code raised ``Reject``."""
+    HANDLER_ERROR = "handler-error"
+    """The user's code raised something else."""
     TIMEOUT = "timeout"
-    TOO_LARGE = "too large"
+    """The handler took too long."""
+    POISON_ROW = "poison-row"
+    """The database refuses a value that the handler wanted to write."""
+    TOO_LARGE = "too-large"
+    """The payload is larger than what is taken in; only its beginning is kept."""
+    BAD_TOPIC = "bad-topic"
+    """The topic is longer or deeper than what is taken in, or contains NUL."""
+    UNROUTABLE = "unroutable"
+    """No route matches the topic."""
+    CRASH_LOOP = "crash-loop"
+    """The process went down again and again while it handled this message."""
+
+
+class Failure(NamedTuple):
+    """What keeps a message from being handled.
+
+    Attributes:
+        reason: The category, if it is not tried again.
+        error: What the handler raised, or what else is wrong.
+        outage: The infrastructure's trouble that led to it; then it says nothing against the message.
+        unknown: Whether it is an error of the database of which nobody knows what it means.
+    """
+
+    reason: Reason
+    error: BaseException
+    outage: MqueductError | None = None
+    unknown: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether another attempt could end otherwise: not for a bad payload, nor for late or broken handlers."""
+        return self.reason in (Reason.HANDLER_ERROR, Reason.POISON_ROW) and isinstance(self.error, Exception)
+
+    @property
+    def unexpected(self) -> bool:
+        """Whether a developer will want to see where it was raised."""
+        return self.reason in (Reason.HANDLER_ERROR, Reason.TIMEOUT, Reason.POISON_ROW)
+
+    def __str__(self) -> str:
+        if self.reason is Reason.HANDLER_ERROR:
+            return f"{type(self.error).__name__}: {self.error}"
+        return str(self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +86,7 @@ class Outcome:
 
     Attributes:
         disposition: What became of it.
-        reason: Why it was rejected, if it was.
+        reason: Why it became a dead letter, if it did.
         detail: The reason in words.
     """
 

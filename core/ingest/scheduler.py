@@ -17,7 +17,7 @@ from core.routing.table import CompiledRoute, RouteMatch
 __all__ = ["Scheduler"]
 
 # Of several routes' outcomes the first of these counts for the message.
-_SEVERITY = (Disposition.REJECTED, Disposition.PROCESSED, Disposition.FILTERED)
+_SEVERITY = (Disposition.DEAD_LETTERED, Disposition.PROCESSED, Disposition.FILTERED)
 
 # Handlers of lanes begun in one round of the event loop, which reads and writes between two rounds.
 _MOST_BEGUN = 100

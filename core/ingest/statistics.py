@@ -12,23 +12,29 @@ class ConsumerStatistics(NamedTuple):
         received: PUBLISHes taken in.
         processed: Their actions finished and committed.
         filtered: Stopped by middleware.
-        rejected: Could not be handled; logged with the reason.
-        unroutable: No route matches.
+        dead_lettered: Could not be handled; kept in the table ``dead_letters``.
+        unroutable: No route matches, and they are not kept.
         copies_suppressed: Handled under another copy.
         returned_to_broker: Not acknowledged; the broker will send them again.
-        dropped_qos0: Given up at shutdown; QoS 0 promises nothing.
+        dropped_qos0: Given up under overload or at shutdown; QoS 0 promises nothing.
         in_flight: In work.
     """
 
     received: int
     processed: int
     filtered: int
-    rejected: int
+    dead_lettered: int
     unroutable: int
     copies_suppressed: int
     returned_to_broker: int
     dropped_qos0: int
     in_flight: int
+
+    @property
+    def unaccounted(self) -> int:
+        """Messages of which nobody knows what became: 0, or there is a bug."""
+        received, *parts = self
+        return received - sum(parts)
 
 
 class HandlerStatistics(NamedTuple):

@@ -49,6 +49,11 @@ class Route:
         """The action as people write it, ``SensorController.store``."""
         return str(getattr(self.action, "__qualname__", repr(self.action)))
 
+    @property
+    def label(self) -> str:
+        """What names the route in tables: its name, or else its pattern."""
+        return self.name or self.pattern.text
+
     def describe(self) -> str:
         """The place and pattern with which every error about this route begins."""
         return f"{self.source}: route {self.pattern.text!r}"

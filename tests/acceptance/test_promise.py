@@ -89,7 +89,7 @@ async def test_every_message_becomes_a_row(
     summary = service.summary()
     # Beside each reading there are the rows of the devices.
     assert summary.pop("committed") >= MESSAGES + DEVICES
-    assert {"received": MESSAGES, "rejected": 0, "left": 0} == summary
+    assert {"received": MESSAGES, "dead_lettered": 0, "dropped": 0, "left": 0} == summary
 
 
 async def reach_the_middle(service: Service, mosquitto: Mosquitto, client_id: str, outside: Outside) -> None:

@@ -83,9 +83,9 @@ async def test_thousand_messages_are_few_commits_and_poison_stands_alone(
     assert (MESSAGES, MESSAGES - 1, 1) == (
         numbers.consumer.received,
         numbers.consumer.processed,
-        numbers.consumer.rejected,
+        numbers.consumer.dead_lettered,
     )
-    rejections = [line["topic"] for line in logs if line["event"] == "message rejected"]
+    rejections = [line["topic"] for line in logs if line["event"] == "message dead-lettered"]
     assert [f"{topic}/{POISON % 7}"] == rejections
     assert MOST >= max(sizes) > 1
     assert MESSAGES - 1 == numbers.database.rows

@@ -92,7 +92,7 @@ async def test_handlers_that_catch_an_outage_are_not_believed(server: DatabaseSe
             server.start()
             await until(lambda: application.statistics().consumer.processed == len(ways))
             assert application.is_ready
-    assert 0 == application.statistics().consumer.rejected
+    assert 0 == application.statistics().consumer.dead_lettered
     assert {"messages are held until this is mended", "no message is held any more"} <= {line["event"] for line in logs}
 
 

@@ -76,7 +76,7 @@ async def test_acknowledged_means_committed(
     assert MESSAGES == application.statistics().consumer.processed
 
 
-async def test_rejected_and_unroutable_messages_are_acknowledged(mosquitto: Mosquitto, sqlite_url: str) -> None:
+async def test_dead_lettered_and_unroutable_messages_are_acknowledged(mosquitto: Mosquitto, sqlite_url: str) -> None:
     """What can never be handled does not come again and again."""
 
     async def broken(payload: str) -> None:
@@ -101,7 +101,7 @@ async def test_rejected_and_unroutable_messages_are_acknowledged(mosquitto: Mosq
         await device.publish("ends/a/reading", {"value": 1, "timestamp": 1_760_000_000})
         await until(lambda: len(proxy.acknowledged) == 5)
     numbers = application.statistics().consumer
-    assert (5, 3, 1, 1) == (numbers.received, numbers.rejected, numbers.unroutable, numbers.processed)
+    assert (5, 4, 1) == (numbers.received, numbers.dead_lettered, numbers.processed)
 
 
 async def store_nothing() -> None: ...
@@ -273,7 +273,7 @@ async def test_value_that_the_database_refuses_blocks_nothing(
             await until(lambda: held(logs) or ended(application) == len(POISON) + 1)
             assert [] == held(logs)
             assert 1 == await outside.readings("device_id = 'last'")
-    assert application.statistics().consumer.rejected >= 6
+    assert application.statistics().consumer.dead_lettered >= 6
 
 
 def held(logs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -282,4 +282,4 @@ def held(logs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def ended(application: Application) -> int:
     numbers = application.statistics().consumer
-    return numbers.processed + numbers.rejected
+    return numbers.processed + numbers.dead_lettered

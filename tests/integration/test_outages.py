@@ -51,7 +51,7 @@ async def _survives_restart(server: DatabaseServer, mosquitto: Mosquitto, router
             server.start()
             await until(lambda: application.statistics().consumer.processed == MESSAGES)
     numbers = application.statistics().consumer
-    assert (MESSAGES, 0, 0) == (numbers.processed, numbers.rejected, numbers.returned_to_broker)
+    assert (MESSAGES, 0, 0) == (numbers.processed, numbers.dead_lettered, numbers.returned_to_broker)
     assert MESSAGES == readings(server, "outage")
     changes = ["writes are held until the database serves again", "the database takes writes again"]
     speaking = [line["event"] for line in logs if line["event"] in changes]
@@ -63,7 +63,7 @@ async def _survives_restart(server: DatabaseServer, mosquitto: Mosquitto, router
 async def test_postgresql_away_for_a_while(
     postgres_factory: Callable[..., PostgreSQL], mosquitto: Mosquitto, router: Router, request: pytest.FixtureRequest
 ) -> None:
-    """Messages are held, not acknowledged and not rejected, and become rows when the server is back."""
+    """Messages are held, not acknowledged and no dead letters, and become rows when the server is back."""
     await _survives_restart(postgres_factory(durable=True), mosquitto, router, request.function.__name__)
 
 
@@ -90,7 +90,7 @@ async def test_database_that_hangs_does_not_use_up_the_handlers_time(
             await until(lambda: any("are held" in line["event"] for line in logs))
             server.thaw()
             await until(lambda: application.statistics().consumer.processed == 20)
-    assert 0 == application.statistics().consumer.rejected
+    assert 0 == application.statistics().consumer.dead_lettered
     assert 20 == readings(server, "outage")
 
 

@@ -94,7 +94,7 @@ async def test_handler_that_never_ends_does_not_keep_the_process(
         await service.until_logged("hanging")
         assert code == service.stop()
     if code == 0:
-        assert {"received": 1, "committed": 0, "rejected": 0, "left": 1} == service.summary()
+        assert {"received": 1, "committed": 0, "dead_lettered": 0, "dropped": 0, "left": 1} == service.summary()
 
 
 async def test_second_signal_ends_at_once(mosquitto: Mosquitto, tmp_path: Path, hanging_project: Path) -> None:

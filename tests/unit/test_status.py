@@ -28,7 +28,7 @@ class Busy:
             received=20,
             processed=7,
             filtered=1,
-            rejected=2,
+            dead_lettered=2,
             unroutable=3,
             copies_suppressed=1,
             returned_to_broker=1,
@@ -61,9 +61,11 @@ async def devices() -> int:
 
 
 async def test_status_line_tells_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    """Received, committed, rejected, in flight, and what the application counts itself."""
+    """Received, committed, dead-lettered, dropped, in flight, and what the application counts itself."""
     line = await printed(busy(), {"devices": devices}, capsys)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d  received 20  committed 9  rejected 5  in flight 5  devices 4", line)
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d  received 20  committed 9  dead-lettered 2  dropped 3  in flight 5  devices 4", line
+    )
 
 
 async def test_status_line_tells_that_there_is_no_broker(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,14 +104,14 @@ async def test_log_gets_the_same_numbers() -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-    expected = {"connected": True, "stalled": False, "received": 20, "committed": 9, "rejected": 5, "in_flight": 5}
+    expected = {"connected": True, "stalled": False, "received": 20, "committed": 9, "dead_lettered": 2, "dropped": 3}
     assert expected == {name: logs[0][name] for name in expected}
 
 
 def test_summary_tells_what_was_stored_and_where() -> None:
     """The last words of the service."""
     expected = (
-        "Received 20 messages, committed 9 rows, rejected 5, left 1 to the broker; "
+        "Received 20 messages, committed 9 rows, dead-lettered 2, dropped 3, left 1 to the broker; "
         "database: sqlite+aiosqlite:///some.db"
     )
     assert expected == summary(busy())

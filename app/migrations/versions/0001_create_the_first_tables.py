@@ -94,9 +94,32 @@ def upgrade() -> None:
         sa.Column("beat", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("client_id", name=op.f("pk_mqueduct_leases")),
     )
+    op.create_table(
+        "dead_letters",
+        sa.Column("id", BigId, nullable=False),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("topic", sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+        sa.Column("payload", sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb"), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=True),
+        sa.Column("qos", sa.SmallInteger(), nullable=False),
+        sa.Column("retain", sa.Boolean(), nullable=False),
+        sa.Column("properties", sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"), nullable=False),
+        sa.Column("route", sa.String(255), nullable=True),
+        sa.Column("reason", sa.String(32), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("traceback", sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb"), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("received_at", Instant(), nullable=False),
+        sa.Column("failed_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
+    )
+    op.create_index(op.f("ix_dead_letters_fingerprint"), "dead_letters", ["fingerprint"])
+    op.create_index(op.f("ix_dead_letters_failed_at"), "dead_letters", ["failed_at"])
 
 
 def downgrade() -> None:
+    op.drop_table("dead_letters")
     op.drop_table("mqueduct_leases")
     op.drop_table("mqueduct_writers")
     op.drop_table("mqueduct_subscriptions")

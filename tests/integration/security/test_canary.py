@@ -218,7 +218,7 @@ async def let_it_talk(setting: Setting) -> str:
         await service.until(lambda: "connected to the broker" in service.log.read_text(), "the connection")
         for action in ACTIONS:
             publish(setting, f"loose/{action}")
-        await service.until(lambda: service.log.read_text().count("message rejected") >= 6, "the failures")
+        await service.until(lambda: service.log.read_text().count("message dead-lettered") >= 6, "the failures")
         await service.until(lambda: "the very end" in service.log.read_text(), "all that is said")
         service.send(signal.SIGTERM)
         assert 0 == service.wait()

@@ -105,7 +105,7 @@ async def test_worker_that_is_gone_in_the_middle(
         assert 0 == service.stop()
     await assert_complete(outside, MESSAGES)
     assert [1, 2] == [len(service.starts(slot)) for slot in (1, 2)]
-    assert {"rejected": 0} == {name: count for name, count in service.summary().items() if name == "rejected"}
+    assert {"dead_lettered": 0} == {name: count for name, count in service.summary().items() if name == "dead_lettered"}
 
 
 async def test_worker_whose_event_loop_is_blocked(

@@ -86,9 +86,11 @@ async def test_a_failing_handler_runs_once_and_as_often_again_as_its_route_says(
     action = Scripted(*[ValueError(f"attempt {n}") for n in range(9)])
     with capture_logs() as logs:
         outcome = await dispatch(action, retries=retries)
-    assert (Disposition.REJECTED, Reason.HANDLER_ERROR) == (outcome.disposition, outcome.reason)
+    assert (Disposition.DEAD_LETTERED, Reason.HANDLER_ERROR) == (outcome.disposition, outcome.reason)
     assert (1 + retries, f"attempt {retries}") == (action.number, outcome.detail)
-    assert ["handler failed; it is tried again"] * retries + ["message rejected"] == [line["event"] for line in logs]
+    assert ["handler failed; it is tried again"] * retries + ["message dead-lettered"] == [
+        line["event"] for line in logs
+    ]
     assert 1 + retries == logs[-1]["attempts"]
 
 
@@ -137,7 +139,7 @@ async def test_attempts_share_the_time_of_the_handler(pauses: Pauses) -> None:
 async def test_what_cannot_end_otherwise_is_not_tried_again(error: BaseException) -> None:
     """A payload stays bad, and a handler that ends the process would do so again."""
     action = Scripted(error, None)
-    assert Disposition.REJECTED == (await dispatch(action, retries=3)).disposition
+    assert Disposition.DEAD_LETTERED == (await dispatch(action, retries=3)).disposition
     assert 1 == action.number
 
 
@@ -158,7 +160,7 @@ async def test_middleware_runs_in_every_attempt_on_a_context_of_its_own() -> Non
 async def test_an_unclassified_error_of_the_database_is_tried_three_times_more() -> None:
     """Nobody knows whether it passes, so it gets a chance, but not for ever."""
     action = Scripted(*[DatabaseError("XX000")] * 9)
-    assert Disposition.REJECTED == (await dispatch(action)).disposition
+    assert Disposition.DEAD_LETTERED == (await dispatch(action)).disposition
     assert 4 == action.number
 
 
@@ -278,6 +280,6 @@ async def test_a_batch_that_fails_is_tried_message_by_message_and_each_has_its_a
         stage.deliver(1, payload=b"1")
         stage.deliver(2, payload=b"2")
         await until(lambda: stage.consumer.statistics().in_flight == 0)
-    assert {"received": 2, "processed": 1, "rejected": 1} == stage.balance
+    assert {"received": 2, "processed": 1, "dead_lettered": 1} == stage.balance
     assert [2, 1, 1, 1, 1] == sizes
     assert "ValueError: together" == next(line["error"] for line in logs if "message by message" in line["event"])

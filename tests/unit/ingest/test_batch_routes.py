@@ -222,9 +222,9 @@ async def test_poison_stands_alone(batches: Batches) -> None:
     with capture_logs() as logs:
         await until(lambda: len(stage.intake.acknowledged) == 5)
     assert [[1, 2, 3, 4, 5], [1], [2], [3], [4], [5]] == batches.begun
-    assert {"received": 5, "processed": 4, "rejected": 1} == stage.balance
-    assert [("handler error", "ValueError: poison in [3]")] == [
-        (line["reason"], line["error"]) for line in logs if line["event"] == "message rejected"
+    assert {"received": 5, "processed": 4, "dead_lettered": 1} == stage.balance
+    assert [("handler-error", "ValueError: poison in [3]")] == [
+        (line["reason"], line["error"]) for line in logs if line["event"] == "message dead-lettered"
     ]
 
 
@@ -236,7 +236,7 @@ async def test_poison_alone_in_its_batch_is_tried_once(batches: Batches) -> None
     batches.end(100)
     with capture_logs():
         await until(lambda: stage.intake.acknowledged)
-    assert ([[1]], {"received": 1, "rejected": 1}) == (batches.begun, stage.balance)
+    assert ([[1]], {"received": 1, "dead_lettered": 1}) == (batches.begun, stage.balance)
 
 
 async def test_batches_after_a_poisoned_one_go_on(batches: Batches) -> None:
@@ -248,7 +248,7 @@ async def test_batches_after_a_poisoned_one_go_on(batches: Batches) -> None:
     with capture_logs():
         await until(lambda: len(stage.intake.acknowledged) == 5)
     assert [[1, 2], [1], [2], [3, 4], [5]] == batches.begun
-    assert {"received": 5, "processed": 4, "rejected": 1} == stage.balance
+    assert {"received": 5, "processed": 4, "dead_lettered": 1} == stage.balance
 
 
 @pytest.mark.parametrize("bad", [b"{not json", b'{"value": "warm"}', b""])
@@ -265,7 +265,7 @@ async def test_payload_that_cannot_be_used_rejects_only_its_message(bad: bytes) 
     with capture_logs():
         await until(lambda: len(stage.intake.acknowledged) == 3)
     assert [[Reading(1), Reading(3)]] == seen
-    assert {"received": 3, "processed": 2, "rejected": 1} == stage.balance
+    assert {"received": 3, "processed": 2, "dead_lettered": 1} == stage.balance
 
 
 async def test_action_is_not_called_with_nothing(batches: Batches) -> None:
@@ -278,7 +278,7 @@ async def test_action_is_not_called_with_nothing(batches: Batches) -> None:
     with capture_logs():
         await until(lambda: len(stage.intake.acknowledged) == 3)
     assert [[3]] == batches.begun
-    assert {"received": 3, "processed": 1, "rejected": 2} == stage.balance
+    assert {"received": 3, "processed": 1, "dead_lettered": 2} == stage.balance
 
 
 async def test_truncated_message_is_rejected_by_itself(batches: Batches) -> None:
@@ -291,7 +291,7 @@ async def test_truncated_message_is_rejected_by_itself(batches: Batches) -> None
     with capture_logs():
         await until(lambda: len(stage.intake.acknowledged) == 3)
     assert [[1, 3]] == batches.begun
-    assert {"received": 3, "processed": 2, "rejected": 1} == stage.balance
+    assert {"received": 3, "processed": 2, "dead_lettered": 1} == stage.balance
 
 
 async def test_middleware_runs_for_each_message() -> None:
@@ -315,7 +315,7 @@ async def test_middleware_runs_for_each_message() -> None:
     with capture_logs():
         await until(lambda: len(stage.intake.acknowledged) == 4)
     assert [[(1, 10, "a"), (4, 40, "a")]] == seen
-    assert {"received": 4, "processed": 2, "filtered": 1, "rejected": 1} == stage.balance
+    assert {"received": 4, "processed": 2, "filtered": 1, "dead_lettered": 1} == stage.balance
 
 
 async def test_batch_is_held_while_the_infrastructure_is_away() -> None:
@@ -355,7 +355,7 @@ async def test_outage_while_messages_are_tried_alone_holds_them() -> None:
     with capture_logs():
         await until(lambda: len(stage.intake.acknowledged) == 3)
     assert {1: 3, 2: 1, 3: 3} == calls
-    assert {"received": 3, "processed": 2, "rejected": 1} == stage.balance
+    assert {"received": 3, "processed": 2, "dead_lettered": 1} == stage.balance
 
 
 async def test_late_batch_is_tried_message_by_message() -> None:
@@ -369,8 +369,8 @@ async def test_late_batch_is_tried_message_by_message() -> None:
     deliver(stage, [1, 2, 3])
     with capture_logs() as logs:
         await until(lambda: len(stage.intake.acknowledged) == 3)
-    assert {"received": 3, "processed": 2, "rejected": 1} == stage.balance
-    assert ["timeout"] == [line["reason"] for line in logs if line["event"] == "message rejected"]
+    assert {"received": 3, "processed": 2, "dead_lettered": 1} == stage.balance
+    assert ["timeout"] == [line["reason"] for line in logs if line["event"] == "message dead-lettered"]
 
 
 async def test_timeout_of_the_route_counts_for_the_batch() -> None:
@@ -387,7 +387,7 @@ async def test_timeout_of_the_route_counts_for_the_batch() -> None:
     deliver(stage, [1])
     with capture_logs():
         await until(lambda: stage.intake.acknowledged)
-    assert {"received": 1, "rejected": 1} == stage.balance
+    assert {"received": 1, "dead_lettered": 1} == stage.balance
 
 
 async def test_parked_batch_is_not_late(batches: Batches) -> None:
@@ -402,10 +402,10 @@ async def test_parked_batch_is_not_late(batches: Batches) -> None:
     with capture_logs():
         for number in (3, 4):
             stage.deliver(number, "late")
-            await until(lambda number=number: stage.consumer.statistics().rejected == number - 2)
+            await until(lambda number=number: stage.consumer.statistics().dead_lettered == number - 2)
     batches.end()
     await until(lambda: len(stage.intake.acknowledged) == 4)
-    assert {"received": 4, "processed": 2, "rejected": 2} == stage.balance
+    assert {"received": 4, "processed": 2, "dead_lettered": 2} == stage.balance
 
 
 async def test_batch_that_drain_cuts_off_stays_with_the_broker(batches: Batches) -> None:

@@ -73,7 +73,7 @@ async def test_processed_message_is_acknowledged() -> None:
 
 
 async def test_every_end_is_counted_and_acknowledged() -> None:
-    """Processed, filtered, rejected, unroutable and copied messages add up to what was received."""
+    """Processed, filtered, dead-lettered, unroutable and copied messages add up to what was received."""
     router = routes(("ok", nothing), ("bad", broken), ("typed/{number:int}", nothing))
     router.on("stopped", nothing, middleware=[StopAll()])
     stage = Stage(router)
@@ -84,9 +84,8 @@ async def test_every_end_is_counted_and_acknowledged() -> None:
     assert {
         "received": 6,
         "processed": 1,
-        "rejected": 1,
+        "dead_lettered": 3,
         "filtered": 1,
-        "unroutable": 2,
         "copies_suppressed": 1,
     } == stage.balance
     assert [1, 2, 3, 4, 5, 6] == stage.intake.packet_ids
@@ -100,7 +99,7 @@ async def test_unroutable_message_is_logged_with_its_topic() -> None:
     assert [("unknown", "unroutable")] == [(line["topic"], line["reason"]) for line in logs]
 
 
-@pytest.mark.parametrize(("second", "end"), [(nothing, "processed"), (broken, "rejected")])
+@pytest.mark.parametrize(("second", "end"), [(nothing, "processed"), (broken, "dead_lettered")])
 async def test_every_matching_route_runs_and_the_worst_end_counts(second: Any, end: str) -> None:
     """The message is settled when the last of its routes has ended."""
     ran = []

@@ -19,6 +19,7 @@ from core.exceptions import (
     InvalidValue,
     MqueductError,
     PublishError,
+    Reject,
     SchemaError,
 )
 from core.ingest.dispatcher import Dispatcher
@@ -108,21 +109,22 @@ async def test_payload_that_cannot_be_used_is_rejected_before_the_action(payload
 
     with capture_logs() as logs:
         outcome = await dispatch(action, payload=payload)
-    assert (Disposition.REJECTED, reason) == (outcome.disposition, outcome.reason)
+    assert (Disposition.DEAD_LETTERED, reason) == (outcome.disposition, outcome.reason)
     assert [("a/x", reason.value)] == [(line["topic"], line["reason"]) for line in logs]
 
 
 async def test_truncated_payload_is_rejected() -> None:
     """Of a message too large to keep, no handler sees the beginning as if it were all."""
     outcome = await dispatch(failing(AssertionError()), fields={"truncated_size": 10**9})
-    assert (Disposition.REJECTED, Reason.TOO_LARGE) == (outcome.disposition, outcome.reason)
+    assert (Disposition.DEAD_LETTERED, Reason.TOO_LARGE) == (outcome.disposition, outcome.reason)
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
         (ValueError("wrong"), Reason.HANDLER_ERROR),
-        (InvalidValue("too long"), Reason.HANDLER_ERROR),
+        (InvalidValue("too long"), Reason.POISON_ROW),
+        (Reject("unwanted"), Reason.REJECTED),
         (InvalidPayload("odd"), Reason.INVALID),
         (TimeoutError("its own"), Reason.HANDLER_ERROR),
         (ExceptionGroup("several", [ValueError("wrong")]), Reason.HANDLER_ERROR),
@@ -135,7 +137,7 @@ async def test_truncated_payload_is_rejected() -> None:
 async def test_error_of_the_handler_rejects_the_message(error: BaseException, reason: Reason) -> None:
     """Whatever a handler raises ends as an outcome, also what is no Exception."""
     outcome = await dispatch(failing(error))
-    assert (Disposition.REJECTED, reason) == (outcome.disposition, outcome.reason)
+    assert (Disposition.DEAD_LETTERED, reason) == (outcome.disposition, outcome.reason)
 
 
 async def test_unexpected_error_is_logged_with_its_traceback() -> None:
@@ -158,7 +160,7 @@ async def test_late_handler_is_cancelled_and_its_message_rejected() -> None:
             cancelled = True
 
     outcome = await dispatch(action, timeout=0.001)
-    assert (Disposition.REJECTED, Reason.TIMEOUT, True) == (outcome.disposition, outcome.reason, cancelled)
+    assert (Disposition.DEAD_LETTERED, Reason.TIMEOUT, True) == (outcome.disposition, outcome.reason, cancelled)
 
 
 async def test_timeout_of_the_route_replaces_the_general_one() -> None:
@@ -229,7 +231,7 @@ async def test_foreign_error_of_the_database_holds_the_message() -> None:
         return DatabaseUnavailable("away") if isinstance(error, ForeignError) else None
 
     assert PROCESSED == await dispatch(failing(ForeignError(), None), translate=translate)
-    assert Disposition.REJECTED == (await dispatch(failing(ForeignError()))).disposition
+    assert Disposition.DEAD_LETTERED == (await dispatch(failing(ForeignError()))).disposition
 
 
 @pytest.mark.parametrize("module", ["sqlalchemy.pool", "core.database.engine", "core.mqtt.publisher"])

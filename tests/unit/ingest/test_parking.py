@@ -284,8 +284,8 @@ async def test_clock_stands_still_while_parked(commits: Commits) -> None:
     with capture_logs():
         for number in range(1, 4):
             stage.deliver(number + 1, f"late{number}", str(number).encode())
-            await until(lambda number=number: stage.consumer.statistics().rejected == number)
-    assert {"received": 4, "rejected": 3, "in_flight": 1} == stage.balance
+            await until(lambda number=number: stage.consumer.statistics().dead_lettered == number)
+    assert {"received": 4, "dead_lettered": 3, "in_flight": 1} == stage.balance
     commits.commit()
     await until(lambda: stage.consumer.statistics().processed == 1)
 
@@ -327,7 +327,7 @@ async def test_clock_runs_only_when_none_of_several_writes_waits(commits: Commit
     with capture_logs():
         for number, gate in enumerate((one, other), 1):
             stage.deliver(number + 1, f"late{number}", b"1")
-            await until(lambda number=number: stage.consumer.statistics().rejected == number)
+            await until(lambda number=number: stage.consumer.statistics().dead_lettered == number)
             gate.set()
             if number == 1:
                 await settle_down()
@@ -429,6 +429,6 @@ async def test_clock_of_a_thread_stands_still_while_parked(commits: Commits) -> 
     with capture_logs():
         for number in (1, 2):
             stage.deliver(number + 1, "late")
-            await until(lambda number=number: stage.consumer.statistics().rejected == number)
+            await until(lambda number=number: stage.consumer.statistics().dead_lettered == number)
     commits.commit()
     await until(lambda: stage.consumer.statistics().processed == 1)

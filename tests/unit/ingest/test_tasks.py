@@ -66,7 +66,7 @@ async def test_timeout_around_the_time_of_the_route_does_not_hide_it() -> None:
             await asyncio.Event().wait()
 
     balance, logs = await end_of(action, timeout=0.001)
-    assert {"received": 1, "rejected": 1} == balance
+    assert {"received": 1, "dead_lettered": 1} == balance
     assert ["timeout"] == [line["reason"] for line in logs]
 
 
@@ -95,7 +95,7 @@ async def test_task_groups_work() -> None:
 
     assert {"received": 1, "processed": 1} == (await end_of(well))[0]
     balance, logs = await end_of(badly)
-    assert {"received": 1, "rejected": 1} == balance
+    assert {"received": 1, "dead_lettered": 1} == balance
     assert ["a", "b", "c"] == sorted(ended)
     assert isinstance(logs[0]["exc_info"], ExceptionGroup)
 
@@ -110,7 +110,7 @@ async def test_error_before_and_after_the_first_wait_rejects_the_message(waits: 
         raise ValueError("wrong")
 
     balance, _ = await end_of(action)
-    assert {"received": 1, "rejected": 1} == balance
+    assert {"received": 1, "dead_lettered": 1} == balance
 
 
 async def test_handler_that_cancels_itself_is_rejected_and_blocks_nobody() -> None:
@@ -128,8 +128,8 @@ async def test_handler_that_cancels_itself_is_rejected_and_blocks_nobody() -> No
         for number in (1, 2):
             stage.deliver(number, payload=str(number).encode())
         await until(lambda: stage.intake.packet_ids == [1, 2])
-    assert {"received": 2, "rejected": 1, "processed": 1} == stage.balance
-    assert ["handler error"] == [line["reason"] for line in logs]
+    assert {"received": 2, "dead_lettered": 1, "processed": 1} == stage.balance
+    assert ["handler-error"] == [line["reason"] for line in logs]
 
 
 def test_handler_cancelled_because_the_event_loop_ends_is_not_acknowledged() -> None:

@@ -1,0 +1,43 @@
+"""How messages are taken in, and what becomes of those that cannot be handled: the options of a service."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["DeadLetterOptions", "IngestOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterOptions:
+    """What is kept of messages that cannot be handled.
+
+    Attributes:
+        unroutable: Whether messages of QoS 1 and 2 that no route matches are kept.
+        max_payload: Bytes of a payload that are kept; of a larger one only the beginning is.
+    """
+
+    unroutable: bool = True
+    max_payload: int = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """How messages are taken in.
+
+    Attributes:
+        window: Messages in flight at most.
+        window_bytes: Bytes in flight at most.
+        handler_timeout: Seconds for an action whose route names none.
+        drain_timeout: Seconds for what is in flight to end at shutdown.
+        database_patience: Seconds to wait for the database at start-up.
+        workers: Processes that share the work, when the command line says nothing else.
+        worker_timeout: Seconds of silence after which a worker counts as frozen.
+        dead_letters: What is kept of messages that cannot be handled.
+    """
+
+    window: int = 500
+    window_bytes: int = 64 * 2**20
+    handler_timeout: float = 30.0
+    drain_timeout: float = 25.0
+    database_patience: float = 30.0
+    workers: int = 1
+    worker_timeout: float = 10.0
+    dead_letters: DeadLetterOptions = field(default_factory=DeadLetterOptions)
