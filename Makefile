@@ -51,6 +51,17 @@ format: .venv-test  ## rewrite the sources in the project's style
 bench: .venv-bench servers  ## run the benchmarks
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: lock
+lock: .venv-ci  ## write requirements.lock: requirements.txt with the hashes of all files
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements.lock requirements.txt
+
+.PHONY: audit
+audit: .venv-ci  ## look for known vulnerabilities in what is locked; asks an advisory service
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off --requirement requirements.lock \
+		|| { echo "Not passed: see above for a known vulnerability, or why the advisory service gave no answer." >&2; exit 1; }
+
 .PHONY: servers
 servers:  ## install the servers that the tests start for themselves, where missing
 	@tests/servers/install.sh
@@ -62,13 +73,16 @@ clean:  ## remove what make and the tools have built; storage/ stays
 
 # Virtual environment. What a stamp records is the interpreter's version and a checksum of the requirements:
 # file times mean nothing after a checkout.
-.PHONY: .venv-run .venv-test .venv-bench
+.PHONY: .venv-run .venv-test .venv-bench .venv-ci
 .venv-run:
 	@$(call install,requirements.txt)
 .venv-test:
 	@$(call install,tests/requirements.txt)
 .venv-bench: .venv-test
 	@$(call install,benchmarks/requirements.txt)
+
+.venv-ci:
+	@$(call install,.ci/requirements.txt)
 
 define install
 	$(find_python); \

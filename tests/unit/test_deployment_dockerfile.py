@@ -41,8 +41,16 @@ def test_command_gets_the_signals() -> None:
 def test_takes_only_what_runs() -> None:
     """Every file that is copied exists, and the secrets of a working copy, its tests and its history stay outside."""
     sources = {copy.split()[0] for copy in of("COPY") if "--from" not in copy}
-    assert sources == {"requirements.txt", "main.py", "app", "bootstrap", "config", "core", "routes"}
+    assert sources == {"requirements.lock", "main.py", "app", "bootstrap", "config", "core", "routes"}
     assert [source for source in sources if not (ROOT / source).exists()] == []
+
+
+def test_installs_what_is_locked() -> None:
+    """Every package is one whose hash is recorded; none is built from source, which would run its code."""
+    (install,) = [command for command in of("RUN") if command.startswith("pip")]
+    assert "--require-hashes" in install
+    assert "--only-binary :all:" in install
+    assert install.endswith("--requirement /app/requirements.lock")
 
 
 def test_build_context_is_what_is_copied() -> None:
