@@ -7,7 +7,7 @@ from typing import Any
 
 from core import topics
 from core.context import Client, Context
-from core.exceptions import BindingError, DuplicateRouteName
+from core.exceptions import BindingError, DuplicateRouteName, RoutingError
 from core.message import Message
 from core.middleware import Handler, Middleware, checked, fold
 from core.routing.binder import Binder, BoundAction
@@ -97,6 +97,7 @@ class RouteTable:
             _check_reply(route)
             action = binder.bind(route)
             around = (*middleware, *route.middleware)
+            _check_middleware(route, around)
             compiled = CompiledRoute(
                 position, route, fold(around, action.handler), action, around, route.pattern.extract
             )
@@ -172,6 +173,17 @@ def _check_name(route: Route, names: dict[str, Route]) -> None:
         raise DuplicateRouteName(
             f"{route.describe()}: the name {route.name!r} is taken by {other.describe()}; fix: rename one of them"
         )
+
+
+def _check_middleware(route: Route, middleware: Sequence[Middleware]) -> None:
+    for step in middleware:
+        # Nobody has to inherit from Middleware.
+        for name in getattr(step, "needs_parameters", ()):
+            if name not in route.pattern.types:
+                raise RoutingError(
+                    f"{route.describe()}: middleware {type(step).__name__} reads {{{name}}}, which the pattern lacks; "
+                    f"fix: name a level {{{name}}}, or declare the middleware around other routes only"
+                )
 
 
 def _check_order_by(route: Route) -> None:

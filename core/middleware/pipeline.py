@@ -1,4 +1,4 @@
-"""Middleware: steps around every action of a route."""
+"""What a middleware is, and how several become one callable."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +14,9 @@ Handler = Callable[[Context], Awaitable[Any]]
 
 class Middleware:
     """One step of a pipeline; subclass it and override ``handle``."""
+
+    needs_parameters: Sequence[str] = ()
+    """Parameters of the pattern that it reads; a route without them is refused at start-up."""
 
     async def handle(self, context: Context, next_handler: Handler) -> Any:
         """Handle a message.
