@@ -10,6 +10,7 @@ from app import demo, models
 from app.middleware.log_messages import LogMessages
 from core.application import Application
 from core.cli import Example
+from core.database.database import Database
 from core.database.discovery import import_models
 from core.database.migrations import Migrations
 from core.middleware import Middleware
@@ -50,11 +51,12 @@ def load_routes() -> RouteTable:
 
 
 def create_migrations(settings: config.Settings) -> Migrations:
-    """Give the database to all models, and its revisions to who asks; nothing is connected yet."""
+    """Give the databases to all models, and the revisions to who asks; nothing is connected yet."""
     import_models(models)
-    database = Model.configure(
-        settings.database.url, **settings.database.pool_options(), max_clock_skew=settings.ingest.max_clock_skew
-    )
+    skew = settings.ingest.max_clock_skew
+    database = Model.configure(settings.database.url, max_clock_skew=skew, **settings.database.options())
+    for name, (url, options) in settings.database.further().items():
+        Model.install(Database(url, max_clock_skew=skew, **options), name)
     return Migrations(database, ROOT / "app" / "migrations")
 
 
@@ -65,9 +67,10 @@ def create_app(settings: config.Settings, routes: RouteTable) -> Application:
         settings.mqtt.broker_options(settings.ingest.window),
         migrations.database,
         routes,
-        settings.ingest.options(settings.dead_letters.options()),
+        settings.ingest.options(settings.dead_letters.options(), settings.database.startup_timeout),
         embedded=settings.mqtt.embedded,
         create_tables=settings.database.creates_tables,
         migrations=migrations,
         auto_migrate=settings.database.auto_migrate,
+        further=Model.further_databases(),
     )

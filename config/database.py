@@ -1,12 +1,16 @@
 """Settings of the database."""
 
+import json
 import re
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import BeforeValidator, SecretStr, ValidationInfo, field_validator
 
-from config._group import Group, Seconds, Secret, Text, setting
+from config._group import Group, Lowercase, Seconds, Secret, Text, setting
+from core.database.cursor_key import SHORTEST_KEY
+from core.database.options import NAME, NAMES, PoolClass
+from core.redaction import hide
 
 __all__ = ["DatabaseSettings"]
 
@@ -49,6 +53,19 @@ class DatabaseSettings(Group):
     user: Text | None = setting("DB_USER", None, allowed="a user name on one line", secret=True)
     password: Secret | None = setting("DB_PASSWORD", None, allowed="a password", secret=True)
 
+    read_url: Secret | None = setting(
+        "DB_READ_URL", None, allowed="the URL of a replica, as for DATABASE_URL", secret=True
+    )
+    urls: Secret | None = setting(
+        "DB_URLS",
+        None,
+        allowed='names and URLs, as in {"archive": "postgresql://user:password@host/name"}',
+        secret=True,
+    )
+    pgbouncer: bool = setting("DB_PGBOUNCER", False, allowed="true or false")
+    application_name: Text = setting("DB_APPLICATION_NAME", "mqueduct", allowed=NAMES)
+
+    pool_class: Annotated[PoolClass, Lowercase] = setting("DB_POOL_CLASS", "queue", allowed="queue or null")
     pool_size: int = setting("DB_POOL_SIZE", 10, allowed="a number of connections, 1 or more", ge=1)
     max_overflow: int = setting("DB_POOL_MAX_OVERFLOW", 20, allowed="a number of connections, 0 or more", ge=0)
     pool_timeout: Annotated[float, Seconds] = setting(
@@ -62,6 +79,7 @@ class DatabaseSettings(Group):
         "DB_POOL_RECYCLE", 1800, allowed="whole seconds or a duration such as 30m, 1 or more", ge=1
     )
     pool_pre_ping: bool = setting("DB_POOL_PRE_PING", True, allowed="true or false")
+    pool_use_lifo: bool = setting("DB_POOL_USE_LIFO", False, allowed="true or false")
     echo: bool = setting("DB_ECHO", False, allowed="true or false")
     statement_timeout: Annotated[float, Seconds] = setting(
         "DB_STATEMENT_TIMEOUT",
@@ -70,10 +88,43 @@ class DatabaseSettings(Group):
         ge=0,
         allow_inf_nan=False,
     )
+    slow_query_ms: float | None = setting(
+        "DB_SLOW_QUERY_MS", None, allowed="milliseconds, 0 or more", ge=0, allow_inf_nan=False
+    )
+    startup_timeout: Annotated[float, Seconds] = setting(
+        "DB_STARTUP_TIMEOUT",
+        30.0,
+        allowed="seconds or a duration such as 2m, 0 or more",
+        ge=0,
+        allow_inf_nan=False,
+    )
     auto_create_tables: bool | None = setting("DB_AUTO_CREATE_TABLES", None, allowed="true or false")
     auto_migrate: bool = setting("DB_AUTO_MIGRATE", False, allowed="true or false")
+    cursor_key: Secret | None = setting("CURSOR_KEY", None, allowed=f"{SHORTEST_KEY} bytes or more", secret=True)
 
-    @field_validator("database_url")
+    @field_validator("urls")
+    @classmethod
+    def _check_urls(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(json.dumps(_checked_urls(value.get_secret_value())))
+
+    @field_validator("application_name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("the database would not show it as it is")
+        return value
+
+    @field_validator("cursor_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < SHORTEST_KEY:
+            raise ValueError(
+                "it is too short to be a secret; make one with "
+                'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+        return value
+
+    @field_validator("database_url", "read_url")
     @classmethod
     def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(_checked_url(value.get_secret_value()))
@@ -115,9 +166,26 @@ class DatabaseSettings(Group):
             return self.url.startswith("sqlite")
         return self.auto_create_tables
 
-    def pool_options(self) -> dict[str, Any]:
-        """The keyword arguments of ``core.database.Database`` beside the URL."""
+    def options(self) -> dict[str, Any]:
+        """The keyword arguments of ``core.database.database.Database`` beside the URL."""
+        read_url = self.read_url and self.read_url.get_secret_value()
+        return {**self._shared_options(), "pgbouncer": self.pgbouncer, "read_url": read_url}
+
+    def further(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """By name of a further database its URL, with the password, and the other arguments of ``Database``."""
+        urls = json.loads(self.urls.get_secret_value()) if self.urls else {}
         return {
+            name: (url, {**self._shared_options(), "pgbouncer": self.pgbouncer and url.startswith("postgresql")})
+            for name, url in urls.items()
+        }
+
+    def _shared_options(self) -> dict[str, Any]:
+        return {
+            "application_name": self.application_name,
+            "pool_class": self.pool_class,
+            "pool_use_lifo": self.pool_use_lifo,
+            "slow_query_ms": self.slow_query_ms,
+            "cursor_key": self.cursor_key and self.cursor_key.get_secret_value(),
             "pool_size": self.pool_size,
             "max_overflow": self.max_overflow,
             "pool_timeout": self.pool_timeout,
@@ -126,6 +194,25 @@ class DatabaseSettings(Group):
             "echo": self.echo,
             "statement_timeout": self.statement_timeout,
         }
+
+
+def _checked_urls(text: str) -> dict[str, str]:
+    try:
+        urls = json.loads(text)
+    except ValueError:
+        raise ValueError("it is no JSON") from None
+    if not isinstance(urls, dict) or not all(isinstance(url, str) for url in urls.values()):
+        raise ValueError("it is no JSON object of texts")
+    checked = {}
+    for name, url in urls.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name == "default":
+            raise ValueError(f"{name!r} names no database; write small letters, digits and _, and not default")
+        hide(url)
+        try:
+            checked[name] = _checked_url(url)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return checked
 
 
 def _checked_url(url: str) -> str:

@@ -60,13 +60,14 @@ class IngestSettings(Group):
         allow_inf_nan=False,
     )
 
-    def options(self, dead_letters: DeadLetterOptions) -> IngestOptions:
-        """What core needs."""
+    def options(self, dead_letters: DeadLetterOptions, database_patience: float) -> IngestOptions:
+        """What core needs, with what other groups say."""
         return IngestOptions(
             window=self.window,
             window_bytes=self.window_bytes,
             handler_timeout=self.handler_timeout,
             drain_timeout=self.drain_timeout,
+            database_patience=database_patience,
             workers=self.workers,
             worker_timeout=self.worker_timeout,
             dead_letters=dead_letters,

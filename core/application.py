@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import structlog
@@ -9,6 +10,7 @@ import structlog
 from core.backoff import Backoff
 from core.concurrency import first_of
 from core.database.database import Database, DatabaseStatistics
+from core.database.databases import ping_all
 from core.database.dead_letters import DeadLetters
 from core.database.errors import translate
 from core.database.leases import Leases
@@ -59,6 +61,7 @@ class Application:
         create_tables: Whether to create the tables at start-up, where there are none.
         migrations: The database's revisions, which ``start`` then insists on; ``None`` for none.
         auto_migrate: Whether to run pending revisions at start-up.
+        further: Other databases by name, which handlers reach by ``Model.on``.
     """
 
     def __init__(
@@ -72,10 +75,12 @@ class Application:
         create_tables: bool = True,
         migrations: Migrations | None = None,
         auto_migrate: bool = False,
+        further: Mapping[str, Database] | None = None,
     ) -> None:
         self.ingest = ingest or IngestOptions()
         self.broker = dataclasses.replace(broker, receive_maximum=self.ingest.window)
         self.database = database
+        self.further = further or {}
         self.table = table
         self.embedded = EmbeddedBroker(broker.port) if embedded else None
         self.migrations = migrations
@@ -123,7 +128,7 @@ class Application:
             MigrationError: It is not at the revision that this version needs.
             ConfigurationError: Another living process uses the client id.
         """
-        await self._reach_database()
+        await self._reach_databases()
         if self.migrations is not None:
             await self.migrations.prepare(create_tables=self.create_tables, upgrade=self.auto_migrate)
         elif self.create_tables:
@@ -144,7 +149,8 @@ class Application:
         """
         await self.prepare()
         # A service waits outages out; its messages stay with the broker meanwhile.
-        self.database.hold_writes()
+        for database in (self.database, *self.further.values()):
+            database.hold_writes()
         if self.embedded is not None:
             await self._start_embedded(self.embedded)
         connect = driver_for(self.broker)
@@ -163,14 +169,14 @@ class Application:
         """Whether ``start`` got as far as to have counters."""
         return hasattr(self, "_consumer")
 
-    async def _reach_database(self) -> None:
+    async def _reach_databases(self) -> None:
         backoff = Backoff(first=0.2, limit=3.0)
         patience = self.ingest.database_patience
         deadline = asyncio.get_running_loop().time() + patience
         said = False
         while True:
             try:
-                return await self.database.ping()
+                return await ping_all(self.database, self.further)
             except DatabaseUnavailable as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
@@ -282,7 +288,8 @@ class Application:
                 if self._lease is not None:
                     await self._lease.release()
             finally:
-                await self.database.close()
+                for database in (self.database, *self.further.values()):
+                    await database.close()
 
     def statistics(self) -> ApplicationStatistics:
         """The counters of every part."""

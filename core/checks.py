@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.application import Application
+from core.database.database import Database
 from core.database.migrations import Migrations
 from core.exceptions import MqueductError
 from core.mqtt.drivers import driver_for
@@ -55,9 +56,14 @@ async def check(
         return False
     try:
         # Side by side, since a health check has little time and both may be slow to fail.
-        findings = await asyncio.gather(_check_database(application), _check_broker(application))
+        findings = await asyncio.gather(
+            _check_database(application),
+            *(_check_further(name, database) for name, database in application.further.items()),
+            _check_broker(application),
+        )
     finally:
-        await application.database.close()
+        for database in (application.database, *application.further.values()):
+            await database.close()
     good = [_line(*finding) for finding in itertools.chain(*findings)]
     return all(good)
 
@@ -68,7 +74,7 @@ async def _check_database(application: Application) -> list[_Finding]:
     try:
         async with asyncio.timeout(_PATIENCE):
             await application.database.ping()
-            findings.append(_Finding("database", "ok", application.database.address))
+            findings.append(_Finding("database", "ok", _addresses(application.database)))
             if application.migrations is not None:
                 findings.append(await _check_migrations(application, application.migrations))
     except TimeoutError:
@@ -76,6 +82,21 @@ async def _check_database(application: Application) -> list[_Finding]:
     except MqueductError as error:
         findings.append(_Finding("migrations" if findings else "database", "FAILED", str(error)))
     return findings
+
+
+def _addresses(database: Database) -> str:
+    return database.address + (f", replica {database.replica}" if database.replica else "")
+
+
+async def _check_further(name: str, database: Database) -> list[_Finding]:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await database.ping()
+    except TimeoutError:
+        return [_Finding("database", "FAILED", f"{name}: {database.address}: no answer within {_PATIENCE:g} s")]
+    except MqueductError as error:
+        return [_Finding("database", "FAILED", f"{name}: {error}")]
+    return [_Finding("database", "ok", f"{name}: {database.address}")]
 
 
 async def _check_migrations(application: Application, migrations: Migrations) -> _Finding:

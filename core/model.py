@@ -46,8 +46,8 @@ Fields = Mapping[str, Any]
 Rows = Sequence[Fields]
 
 _VERBS = frozenset(
-    {"all", "awaitable_attrs", "cleanup", "configure", "create", "create_tables", "database", "find", "get_session"}
-    | {"insert", "install", "on", "to_dict", "unit_of_work", "upsert"}
+    {"all", "awaitable_attrs", "cleanup", "configure", "create", "create_tables", "database", "find"}
+    | {"further_databases", "get_session", "insert", "install", "on", "to_dict", "unit_of_work", "upsert"}
 )
 
 
@@ -141,6 +141,11 @@ class Model(DeclarativeBase):
                 "no database is configured; fix: call Model.configure(DATABASE_URL) first"
             ) from None
 
+    @staticmethod
+    def further_databases() -> Mapping[str, Database]:
+        """The databases that are installed beside the default one, by name."""
+        return {name: database for name, database in Model._databases.items() if name != _DEFAULT}
+
     @classmethod
     def on(cls, name: str) -> type[Self]:
         """The same verbs on another database: ``Model.on("archive").find(Device, 1)``, ``Device.on("archive").all()``.
@@ -157,7 +162,7 @@ class Model(DeclarativeBase):
         if name not in Model._databases:
             known = ", ".join(sorted(Model._databases)) or "none"
             raise DatabaseNotConfigured(
-                f"no database {name!r} is configured (but {known}); fix: set DB_{name.upper()}_URL, or call "
+                f"no database {name!r} is configured (but {known}); fix: add it to DB_URLS, or call "
                 f"Model.install(Database(url), {name!r}) first"
             )
         return cast("type[Self]", Bound(cls, Model._databases[name]))

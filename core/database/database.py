@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.database.alone import write as write_alone
+from core.database.attempt import another
+from core.database.cursor_key import CursorKey
 from core.database.engine import build_engine
 from core.database.errors import translated
 from core.database.leaks import HandedOutSession, OpenSessions
@@ -27,7 +29,7 @@ from core.database.soft_deletes import with_deleted
 from core.database.unit_of_work import UnitOfWork
 from core.database.url import parse_url, replica_of
 from core.database.writes import Intent, Writes, upsert_intent
-from core.exceptions import UniqueViolation
+from core.exceptions import DatabaseError, UniqueViolation
 
 __all__ = ["Database", "DatabaseStatistics"]
 
@@ -58,6 +60,7 @@ class Database:
     Args:
         url: SQLAlchemy URL; the async driver is filled in.
         read_url: That of a replica, from which everything is read that is not part of a transaction.
+        cursor_key: Signs cursors; see ``core.query.sign_cursors``.
         max_clock_skew: Seconds by which a time that ``upsert`` compares may be ahead of ours.
         options: Those of ``EngineOptions``.
 
@@ -65,12 +68,21 @@ class Database:
         ConfigurationError: A URL cannot be used.
     """
 
-    def __init__(self, url: str, *, read_url: str | None = None, max_clock_skew: float = 300, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        read_url: str | None = None,
+        cursor_key: str | None = None,
+        max_clock_skew: float = 300,
+        **options: Any,
+    ) -> None:
         self._url = parse_url(url)
         self.options = EngineOptions(**options)
         self.engine = build_engine(self._url, self.options)
         #: Where is read what need not be the newest; the database itself, unless there is a replica.
         self.reader = self.engine if read_url is None else build_engine(replica_of(self._url, read_url), self.options)
+        self.sign_cursors(CursorKey(cursor_key))
         self._sessions = _sessionmaker(self.engine, ModelSession)
         self._reading_sessions = _sessionmaker(self.reader, ReadingSession)
         #: Those that somebody else has to close.
@@ -107,6 +119,11 @@ class Database:
         """The URL without its password, for people to read."""
         return self._url.render_as_string(hide_password=True)
 
+    def sign_cursors(self, key: CursorKey) -> None:
+        """Use a key for the cursors of this database."""
+        for engine in self.engines:
+            engine.update_execution_options(**{CursorKey.OPTION: key})
+
     def _watch(self) -> SlowQueries | None:
         if self.options.slow_query_ms is None:
             return None
@@ -114,6 +131,11 @@ class Database:
         for engine in self.engines:
             slow_queries.watch(engine)
         return slow_queries
+
+    @property
+    def replica(self) -> str | None:
+        """The URL of the replica without its password, if there is one."""
+        return None if self.reader is self.engine else self.reader.url.render_as_string(hide_password=True)
 
     def statistics(self) -> DatabaseStatistics:
         """What has been written since the start."""
@@ -259,10 +281,12 @@ class Database:
             DatabaseUnavailable: The database cannot serve now.
             SchemaError: It refuses the user, the password or the database's name.
         """
-        for engine in self.engines:
-            with translated():
-                async with engine.connect() as connection:
-                    await connection.execute(text("SELECT 1"))
+        await _ping(self.engine)
+        if self.reader is not self.engine:
+            try:
+                await _ping(self.reader)
+            except DatabaseError as error:
+                raise another(error, f"the replica (DB_READ_URL): {error}") from error
 
     async def create_tables(self) -> None:
         """Create the tables that do not exist yet."""
@@ -326,6 +350,12 @@ def _sessionmaker(engine: AsyncEngine, kind: type[ModelSession]) -> async_sessio
     return async_sessionmaker(
         engine, class_=HandedOutSession, sync_session_class=kind, expire_on_commit=False, autoflush=False
     )
+
+
+async def _ping(engine: AsyncEngine) -> None:
+    with translated():
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
 
 
 def _flush_deadline(backend: str, statement_timeout: float) -> float | None:

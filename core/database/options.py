@@ -7,13 +7,13 @@ from typing import Any, Literal
 from core.database.troubles import TellingNullPool, TellingQueuePool
 from core.exceptions import ConfigurationError
 
-__all__ = ["NAMES", "EngineOptions", "PoolClass", "milliseconds"]
+__all__ = ["NAME", "NAMES", "EngineOptions", "PoolClass", "milliseconds"]
 
 PoolClass = Literal["queue", "null"]
 
 NAMES = "1 to 63 letters of ASCII, digits, spaces and . _ - : / @"
 
-_NAME = re.compile(r"[A-Za-z0-9 ._:/@-]{1,63}")
+NAME = re.compile(r"[A-Za-z0-9 ._:/@-]{1,63}")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -53,7 +53,7 @@ class EngineOptions:
     schema: str | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.application_name):
+        if not NAME.fullmatch(self.application_name):
             raise ConfigurationError(f"{self.application_name!r:.80} cannot name connections; allowed: {NAMES}")
         if self.schema is not None and not _SCHEMA.fullmatch(self.schema):
             raise ConfigurationError(f"{self.schema!r:.80} cannot name a schema; allowed: small letters, digits and _")

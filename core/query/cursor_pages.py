@@ -3,22 +3,21 @@
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Select
+from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.database.cursor_key import CursorKey
 from core.exceptions import ConfigurationError, InvalidCursor, InvalidQuery
 from core.model import Model
 from core.query.entities import check_plain, returns_instances
 from core.query.execution import reading
 from core.query.ordering import Key, beyond, keys_of
 from core.query.pages import whole_number
-from core.query.signatures import Place, Seal, checked_key
+from core.query.signatures import Place, Seal
 
 __all__ = ["CursorPage", "cursor_paginate", "sign_cursors"]
 
 T = TypeVar("T")
-
-_KEY = "mqueduct_cursor_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class CursorPage(Generic[T]):
 def sign_cursors(key: str | bytes) -> None:
     """Let the installed database's cursors be signed with a key that all processes of the service share.
 
+    In a service ``CURSOR_KEY`` does this. Without either, cursors work in the process that made them, and no longer.
+
     Args:
         key: A secret of 16 bytes or more. With another one all cursors that are out become invalid.
 
@@ -51,8 +52,7 @@ def sign_cursors(key: str | bytes) -> None:
         ConfigurationError: The key is too short.
         DatabaseNotConfigured: No database is installed.
     """
-    for engine in Model.database().engines:
-        engine.update_execution_options(**{_KEY: checked_key(key)})
+    Model.database().sign_cursors(CursorKey(key))
 
 
 async def cursor_paginate(
@@ -84,14 +84,14 @@ async def cursor_paginate(
     Raises:
         InvalidCursor: A cursor was changed, or belongs to another order or key.
         InvalidQuery: The select or the limit is none that can be paged so.
-        ConfigurationError: There is no key.
+        ConfigurationError: ``session`` has an engine of your own, and there is no ``key``.
     """
     check_plain(statement, "cursor_paginate", distinct=returns_instances(statement))
     limit = whole_number("limit", limit, max_limit)
     keys = keys_of(statement)
     async with reading(session) as open_session:
         bind = open_session.get_bind()
-        seal = _seal(keys, bind.get_execution_options().get(_KEY) if key is None else key)
+        seal = _seal(keys, _key_of(bind) if key is None else CursorKey(key))
         place = _place(seal, after, before)
         wanted = _page(statement, keys, place, limit, bind.dialect.name)
         result = (await open_session.execute(wanted)).freeze()
@@ -102,11 +102,16 @@ async def cursor_paginate(
     return _described(seal, place, items, values, limit)
 
 
-def _seal(keys: list[Key], key: str | bytes | None) -> Seal:
-    if key is None:
-        raise ConfigurationError("no key signs the cursors; fix: call sign_cursors(SECRET) at the start, or pass key=")
+def _key_of(bind: Engine | Connection) -> CursorKey:
+    key = bind.get_execution_options().get(CursorKey.OPTION)
+    if not isinstance(key, CursorKey):
+        raise ConfigurationError("the session belongs to an engine of your own; fix: pass key=")
+    return key
+
+
+def _seal(keys: list[Key], key: CursorKey) -> Seal:
     order = ", ".join(f"{one.name} {one.descending:d}{one.nulls_first:d}" for one in keys)
-    return Seal(checked_key(key), order, [getattr(one.column.type, "enum_class", None) for one in keys])
+    return Seal(bytes(key), order, [getattr(one.column.type, "enum_class", None) for one in keys])
 
 
 def _place(seal: Seal, after: str | None, before: str | None) -> Place | None:

@@ -13,13 +13,12 @@ from uuid import UUID
 
 import msgspec
 
-from core.exceptions import ConfigurationError, InvalidCursor, InvalidQuery
+from core.exceptions import InvalidCursor, InvalidQuery
 
-__all__ = ["Place", "Seal", "checked_key"]
+__all__ = ["Place", "Seal"]
 
 _MAC_BYTES = 16
 _LONGEST = 4096
-_SHORTEST_KEY = 16
 _REFUSED = "the cursor was changed, or was made for another list, another order or with another key; fix: start again"
 
 
@@ -35,21 +34,6 @@ class Place(NamedTuple):
     forward: bool
     inclusive: bool
     values: tuple[Any, ...]
-
-
-def checked_key(key: str | bytes) -> bytes:
-    """A key to sign with, as bytes.
-
-    Raises:
-        ConfigurationError: It is too short to be a secret.
-    """
-    secret = key.encode() if isinstance(key, str) else key
-    if len(secret) < _SHORTEST_KEY:
-        raise ConfigurationError(
-            f"the key that signs cursors needs {_SHORTEST_KEY} bytes; fix: make one with "
-            'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-        )
-    return secret
 
 
 class Seal:

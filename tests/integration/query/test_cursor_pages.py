@@ -8,9 +8,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Select, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import aliased
 
 from benchmarks.database_plans import sent as statements
@@ -235,14 +237,32 @@ async def test_selects_that_cannot_be_paged_are_refused(database: Database) -> N
         await cursor_paginate(select(Item), limit=0)
 
 
-async def test_a_key_is_needed(database: Database) -> None:
-    """Without one, or with a short one, there is no cursor."""
+async def test_keys(database: Database, database_url: str) -> None:
+    """A key of one's own is not too short; without one, cursors work in this process only, which is told once."""
     with pytest.raises(ConfigurationError, match="16 bytes"):
         sign_cursors("short")
-    Model.configure("sqlite://")
-    await Model.create_tables()
-    with pytest.raises(ConfigurationError, match="sign_cursors"):
-        await cursor_paginate(select(Item))
-    assert [] == (await cursor_paginate(select(Item), key=b"k" * 16)).items
-    await Model.cleanup()
+    await Item.create(code="a", at=0)
+    page = await cursor_paginate(select(Item))
+    pages = []
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(2):
+            alone = Model.configure(database_url)
+            pages.append(await cursor_paginate(select(Item)))
+            assert [] == (await cursor_paginate(select(Item), after=pages[-1].next)).items
+            await alone.close()
     Model.install(database)
+    assert ["set CURSOR_KEY to a secret that all of them share"] * 2 == [log["fix"] for log in logs]
+    for other in pages:
+        with pytest.raises(InvalidCursor):
+            await cursor_paginate(select(Item), after=other.next)
+    assert [] == (await cursor_paginate(select(Item), after=page.next, key="k" * 32)).items
+
+
+async def test_a_session_of_another_engine(database: Database, database_url: str) -> None:
+    """It has no key, so that one has to be given."""
+    engine = create_async_engine(database_url)
+    async with AsyncSession(engine) as session:
+        with pytest.raises(ConfigurationError, match="pass key="):
+            await cursor_paginate(select(Item), session=session)
+        assert [] == (await cursor_paginate(select(Item), session=session, key=b"k" * 16)).items
+    await engine.dispose()

@@ -4,6 +4,8 @@ import pytest
 from sqlalchemy import make_url
 
 import config
+from core.database.database import Database
+from core.database.options import EngineOptions
 
 
 def database(**environ):
@@ -145,27 +147,99 @@ def test_wrong_host(problems, host):
     )
 
 
-def test_pool_options():
-    """Every variable of the pool reaches the database under its name there."""
+def test_options():
+    """Every variable of the engine and its pool reaches the database under its name there."""
     settings = database(
+        DB_CONNECTION="postgresql",
+        DB_READ_URL="postgresql://app@replica/plant",
+        DB_PGBOUNCER="true",
+        DB_APPLICATION_NAME="plant 7",
+        DB_POOL_CLASS="NULL",
         DB_POOL_SIZE="1",
         DB_POOL_MAX_OVERFLOW="0",
         DB_POOL_TIMEOUT="2.5",
         DB_POOL_RECYCLE="1h",
         DB_POOL_PRE_PING="off",
+        DB_POOL_USE_LIFO="on",
         DB_ECHO="on",
         DB_STATEMENT_TIMEOUT="0",
+        DB_SLOW_QUERY_MS="2.5",
+        CURSOR_KEY="sixteen bytes ok",
     )
 
     assert {
+        "read_url": "postgresql://app@replica/plant",
+        "pgbouncer": True,
+        "application_name": "plant 7",
+        "pool_class": "null",
         "pool_size": 1,
         "max_overflow": 0,
         "pool_timeout": 2.5,
         "pool_recycle": 3600,
         "pool_pre_ping": False,
+        "pool_use_lifo": True,
         "echo": True,
         "statement_timeout": 0.0,
-    } == settings.pool_options()
+        "slow_query_ms": 2.5,
+        "cursor_key": "sixteen bytes ok",
+    } == settings.options()
+
+
+def test_options_without_any_variable():
+    """The defaults of the settings are those of the database itself."""
+    options = database().options()
+    built = Database("sqlite://", **options)
+
+    assert EngineOptions() == built.options
+    assert (None, None) == (options["read_url"], options["cursor_key"])
+
+
+def test_further_databases():
+    """Each has a name and a URL, and shares the other options; PgBouncer is for those that may have one."""
+    urls = '{"archive": "postgres://app:p%40ss@db/archive", "lake_2": "mysql://app@db/lake"}'
+    settings = database(DB_URLS=urls, DB_PGBOUNCER="true", DB_CONNECTION="postgresql", DB_POOL_SIZE="3")
+    further = settings.further()
+
+    assert ["postgresql://app:p%40ss@db/archive", "mysql://app@db/lake"] == [url for url, _ in further.values()]
+    assert [("archive", 3, True), ("lake_2", 3, False)] == [
+        (name, options["pool_size"], options["pgbouncer"]) for name, (_, options) in further.items()
+    ]
+    assert {} == database().further()
+
+
+@pytest.mark.parametrize(
+    ("urls", "reason"),
+    [
+        ("postgresql://app@db/archive", "it is no JSON"),
+        ('["postgresql://app@db/archive"]', "it is no JSON object of texts"),
+        ('{"archive": 7}', "it is no JSON object of texts"),
+        ('{"The Archive": "sqlite://"}', "'The Archive' names no database"),
+        ('{"default": "sqlite://"}', "'default' names no database"),
+        ('{"archive": "oracle://app:s3cret@db/a"}', "archive: it does not begin with sqlite, postgresql"),
+        ('{"archive": "mysql://app:s3cret@db"}', "archive: the name of the database is missing"),
+    ],
+)
+def test_wrong_further_databases(problems, urls, reason):
+    """What is wrong is named, without the URLs."""
+    (line,) = problems({"DB_URLS": urls})
+
+    assert line.startswith(f"DB_URLS (environment): {reason}")
+    assert "s3cret" not in line
+
+
+def test_wrong_replica(problems):
+    """Its URL is checked like the other one."""
+    assert problems({"DB_READ_URL": "postgresql://app@db"})[0].startswith(
+        "DB_READ_URL (environment): the name of the database is missing"
+    )
+
+
+def test_short_cursor_key(problems):
+    """It tells how to make a good one, and not what was given."""
+    (line,) = problems({"CURSOR_KEY": "fifteen bytes.."})
+
+    assert "secrets.token_urlsafe(32)" in line
+    assert "fifteen" not in line
 
 
 @pytest.mark.parametrize(
@@ -179,6 +253,13 @@ def test_pool_options():
         ("DB_POOL_PRE_PING", "perhaps"),
         ("DB_ECHO", "2"),
         ("DB_STATEMENT_TIMEOUT", "nan"),
+        ("DB_PGBOUNCER", "perhaps"),
+        ("DB_APPLICATION_NAME", "it's"),
+        ("DB_APPLICATION_NAME", "x" * 64),
+        ("DB_POOL_CLASS", "static"),
+        ("DB_POOL_USE_LIFO", "perhaps"),
+        ("DB_SLOW_QUERY_MS", "-1"),
+        ("DB_STARTUP_TIMEOUT", "soon"),
         ("DB_AUTO_CREATE_TABLES", "x"),
         ("DB_AUTO_MIGRATE", "x"),
     ],

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.database.cursor_key import CursorKey
 from core.exceptions import ConfigurationError, InvalidCursor, InvalidQuery
-from core.query.signatures import Place, Seal, checked_key
+from core.query.signatures import Place, Seal
 
 
 class Grade(Enum):
@@ -79,9 +80,9 @@ def test_another_list_and_another_key_have_other_cursors() -> None:
 
 def test_keys_are_long_and_values_are_short() -> None:
     """A key that can be guessed, and a value that does not fit in a URL or cannot be written, are refused."""
-    assert b"sixteen bytes ok" == checked_key("sixteen bytes ok")
+    assert b"sixteen bytes ok" == bytes(CursorKey("sixteen bytes ok"))
     with pytest.raises(ConfigurationError, match="needs 16 bytes"):
-        checked_key("fifteen bytes..")
+        CursorKey("fifteen bytes..")
     seal = Seal(KEY, "list", [None])
     with pytest.raises(InvalidQuery, match="too long for a cursor"):
         seal.write(Place(True, False, ("x" * 4000,)))
