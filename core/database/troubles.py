@@ -49,6 +49,9 @@ def _committing(_connection: Any) -> None:
 class _TellingPool(Pool):
     """Tells of connections that could not be had: nothing else of SQLAlchemy's does."""
 
+    # Or what SQLAlchemy logs of it would not be under "sqlalchemy", whose level is that of a library.
+    _sqla_logger_namespace = "sqlalchemy.pool"
+
     def connect(self) -> PoolProxiedConnection:
         """Return a connection from the pool."""
         try:
