@@ -184,7 +184,7 @@ async def test_the_same_verbs_run_on_another_database(database: Database) -> Non
 
 async def test_a_database_of_no_name_is_named(database: Database) -> None:
     """With the setting that is missing; taken away, a database is none."""
-    with pytest.raises(DatabaseNotConfigured, match=r"'archive'.*default.*DB_ARCHIVE_URL"):
+    with pytest.raises(DatabaseNotConfigured, match=r"'archive'.*default.*DB_URLS"):
         Pump.on("archive")
     Model.install(Database("sqlite://"), "archive")
     Pump.on("archive")
