@@ -19,6 +19,7 @@ import uvloop
 
 from core import checks
 from core.application import Application
+from core.cli_dead_letters import add_dead_letter_commands
 from core.cli_migrations import Migrating, add_migration_commands
 from core.concurrency import first_of
 from core.context import Client
@@ -130,6 +131,10 @@ def _commands(bootstrap: Bootstrap) -> typer.Typer:
         """Publish one message to the service's broker."""
         uvloop.run(_publish(bootstrap, topic, payload, qos, retain))
 
+    def create() -> Application:
+        return bootstrap.create_app(bootstrap.load_settings(), bootstrap.load_routes())
+
+    add_dead_letter_commands(cli, create, _publisher)
     add_migration_commands(cli, bootstrap)
     return cli
 
@@ -276,12 +281,16 @@ def _publish_command(application: Application, example: Example) -> str:
 
 async def _publish(bootstrap: Bootstrap, topic: str, payload: str, qos: int, retain: bool) -> None:
     application = bootstrap.create_app(bootstrap.load_settings(), bootstrap.load_routes())
-    options = dataclasses.replace(
-        application.broker, client_id=f"{application.broker.client_id}-cli-{secrets.token_hex(4)}"
-    )
-    publisher = Publisher(options, driver_for(options), patience=10)
+    publisher = _publisher(application)
     try:
         await publisher.publish(topic, payload, qos=qos, retain=retain)
     finally:
         await publisher.close()
         await application.database.close()
+
+
+def _publisher(application: Application) -> Publisher:
+    """A connection of this process's own, with a client id that nobody else has."""
+    client_id = f"{application.broker.client_id}-cli-{secrets.token_hex(4)}"
+    options = dataclasses.replace(application.broker, client_id=client_id)
+    return Publisher(options, driver_for(options), patience=10)

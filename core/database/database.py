@@ -4,14 +4,14 @@ import asyncio
 import itertools
 import json
 import math
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import delete, event, insert, inspect, select, text
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.database.alone import write as write_alone
@@ -219,6 +219,26 @@ class Database:
         """Whether queued writes wait for the end of an outage."""
         return self._writes.buffer.holding
 
+    @asynccontextmanager
+    async def one_transaction(self) -> AsyncIterator[AsyncSession]:
+        """Put everything that is done through this database meanwhile into one transaction, over one connection.
+
+        Commits of sessions and of ``Model`` become savepoints. The block's end commits, an error in it takes
+        all of it back. Nobody else may be at work with this object then.
+        """
+        before = self._sessions, self._reading_sessions, self._writers, self._writes
+        with translated():
+            async with self.engine.connect() as connection:
+                self._sessions = _sessionmaker(connection, ModelSession)
+                self._reading_sessions = _sessionmaker(connection, ReadingSession)
+                self._writers, self._writes = asyncio.Semaphore(1), self._writes.one_by_one()
+                try:
+                    async with connection.begin(), self.session() as session:
+                        yield session
+                        await session.commit()
+                finally:
+                    self._sessions, self._reading_sessions, self._writers, self._writes = before
+
     async def _write_alone(self, intents: Sequence[Intent]) -> tuple[list[Any], int]:
         """Write in a transaction of its own what no bulk statement can carry."""
         for attempt in itertools.count():
@@ -346,9 +366,17 @@ class Database:
             event.listen(pool, "checkin", _end_connection)
 
 
-def _sessionmaker(engine: AsyncEngine, kind: type[ModelSession]) -> async_sessionmaker[HandedOutSession]:
+def _sessionmaker(
+    bind: AsyncEngine | AsyncConnection, kind: type[ModelSession]
+) -> async_sessionmaker[HandedOutSession]:
     return async_sessionmaker(
-        engine, class_=HandedOutSession, sync_session_class=kind, expire_on_commit=False, autoflush=False
+        bind,
+        class_=HandedOutSession,
+        sync_session_class=kind,
+        expire_on_commit=False,
+        autoflush=False,
+        # For a connection with a transaction; those of an engine have none.
+        join_transaction_mode="create_savepoint",
     )
 
 

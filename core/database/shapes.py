@@ -204,10 +204,16 @@ class Shape:
 
 
 class Shapes:
-    """All shapes that a database has met; a service has as many as its code has kinds of writes."""
+    """All shapes that a database has met; a service has as many as its code has kinds of writes.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Args:
+        dialect: Of the database.
+        bulk: Whether rows may be written many at a time; otherwise all go one by one through SQLAlchemy.
+    """
+
+    def __init__(self, dialect: Dialect, *, bulk: bool = True) -> None:
         self._dialect = dialect
+        self._bulk = bulk
         self._shapes: dict[tuple[type[Any], tuple[str, ...]], Shape] = {}
 
     def of(self, model: type[Any], fields: Mapping[str, Any]) -> Shape:
@@ -221,8 +227,14 @@ class Shapes:
         if shape is None:
             # The same fields in another order are the same shape, so that they share a statement.
             canonical = tuple(sorted(names))
-            shape = self._shapes.get((model, canonical)) or Shape(model, canonical, self._dialect)
+            shape = self._shapes.get((model, canonical)) or self._shape(model, canonical)
             self._shapes[model, names] = self._shapes[model, canonical] = shape
+        return shape
+
+    def _shape(self, model: type[Any], names: Sequence[str]) -> Shape:
+        shape = Shape(model, names, self._dialect)
+        if not self._bulk:
+            shape.bulk = shape.bulk_upsert = False
         return shape
 
 

@@ -1,5 +1,6 @@
 """Writing through the shared flush: create, insert, upsert and units of work."""
 
+import copy
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -163,6 +164,12 @@ class Writes:
     def _count(self, rows: int, duplicates: int) -> None:
         self.rows += rows - duplicates
         self.duplicates += duplicates
+
+    def one_by_one(self) -> "Writes":
+        """The same without the shared flush: every write is a matter of SQLAlchemy, in a session of its own."""
+        others = copy.copy(self)
+        others._shapes = Shapes(self._engine.dialect, bulk=False)
+        return others
 
     async def close(self) -> None:
         """Stop flushing and give the reserved connection back."""

@@ -11,7 +11,6 @@ import structlog
 from core import parking
 from core.context import Context
 from core.dead_letter import DeadLetter
-from core.exceptions import InvalidPayload, InvalidValue, Reject, UndecodablePayload
 from core.ingest.answers import Sender, answer
 from core.ingest.attempts import Attempts, described
 from core.ingest.dead_letters import DeadLetterOffice, LetterStore
@@ -26,13 +25,6 @@ __all__ = ["Dispatcher", "Sender"]
 
 # What a batch ends with when each of its messages must be tried alone; nobody else sees it.
 _APART = Outcome(Disposition.DEAD_LETTERED)
-
-_REASONS = (
-    (UndecodablePayload, Reason.UNDECODABLE),
-    (InvalidPayload, Reason.INVALID),
-    (Reject, Reason.REJECTED),
-    (InvalidValue, Reason.POISON_ROW),
-)
 
 logger = structlog.get_logger(__name__)
 
@@ -216,18 +208,13 @@ class Dispatcher:
             if clock.given_up or _loop_ends():
                 raise error
             _clear_cancellation()
-        reason = self._reason(error)
+        reason = self._outages.reason(error)
         if expired:
             late = TimeoutError(f"no end after {clock.limit:g} s")
             late.__cause__ = error
             error, reason = late, Reason.TIMEOUT
         outage = self._outages.behind(error) or clock.trouble
         return Failure(reason, error, outage, self._outages.unknown(error))
-
-    def _reason(self, error: BaseException) -> Reason:
-        ours = self._outages.ours(error)
-        found = (reason for kind, reason in _REASONS if isinstance(ours, kind))
-        return next(found, Reason.HANDLER_ERROR)
 
 
 def _begin_task(coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:

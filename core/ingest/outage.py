@@ -5,7 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 
-from core.exceptions import BrokerUnavailable, DatabaseError, DatabaseUnavailable, MqueductError, SchemaError
+from core.exceptions import (
+    BrokerUnavailable,
+    DatabaseError,
+    DatabaseUnavailable,
+    InvalidPayload,
+    InvalidValue,
+    MqueductError,
+    Reject,
+    SchemaError,
+    UndecodablePayload,
+)
+from core.ingest.outcome import Reason
 
 __all__ = ["OUTAGES", "Outages", "Translate"]
 
@@ -20,6 +31,14 @@ _WAITING_FOR = {
     "sqlalchemy.": DatabaseUnavailable,
     "core.mqtt.": BrokerUnavailable,
 }
+
+# Everything else is the handler's.
+_REASONS = (
+    (UndecodablePayload, Reason.UNDECODABLE),
+    (InvalidPayload, Reason.INVALID),
+    (Reject, Reason.REJECTED),
+    (InvalidValue, Reason.POISON_ROW),
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -41,7 +60,7 @@ class Outages:
         """The outage that led to an error, also when the handler raised another error in its place."""
         causes = list(_causes(error))
         for cause in causes:
-            ours = self.ours(cause)
+            ours = self._ours(cause)
             if isinstance(ours, OUTAGES):
                 return ours
         if any(isinstance(cause, TimeoutError) for cause in causes):
@@ -50,10 +69,14 @@ class Outages:
 
     def unknown(self, error: BaseException) -> bool:
         """Whether the database said something of which nobody knows what it means for the message."""
-        return any(type(self.ours(cause)) is DatabaseError for cause in _causes(error))
+        return any(type(self._ours(cause)) is DatabaseError for cause in _causes(error))
 
-    def ours(self, error: BaseException) -> MqueductError | None:
-        """An error of our own tree: the same one, its translation, or ``None`` for what we do not know."""
+    def reason(self, error: BaseException) -> Reason:
+        """The category of an error that is the message's own."""
+        ours = self._ours(error)
+        return next((reason for kind, reason in _REASONS if isinstance(ours, kind)), Reason.HANDLER_ERROR)
+
+    def _ours(self, error: BaseException) -> MqueductError | None:
         return error if isinstance(error, MqueductError) else self._translate(error)
 
     def repeated(self) -> None:
