@@ -10,8 +10,9 @@ import typer
 
 from benchmarks.ingest_contenders import CONTENDERS, Contender, Setting
 from benchmarks.ingest_results import FOLDER, save
-from benchmarks.ingest_run import Run, RunFailed, measure
+from benchmarks.ingest_run import Run, measure
 from benchmarks.ingest_stand import Kind, Stand, open_stand
+from benchmarks.ingest_steps import RunFailed
 from benchmarks.load.workload import Workload
 
 __all__ = ["chosen", "compare", "main", "median_run", "table"]

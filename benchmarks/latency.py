@@ -17,8 +17,9 @@ import uvloop
 
 from benchmarks.ingest_contenders import CONTENDERS, Contender, Setting
 from benchmarks.ingest_results import percentile, save
-from benchmarks.ingest_run import Run, Telling, measure, prepared, publishing, wait_for_rows
+from benchmarks.ingest_run import Run, Telling, measure
 from benchmarks.ingest_stand import Kind, Stand, open_stand
+from benchmarks.ingest_steps import prepared, publishing, wait_for_rows
 from benchmarks.load.proxy import Link, proxy
 from benchmarks.load.wire import CONNECT, PUBACK, PUBLISH, Framer, kind, level, packet_id, publication
 from benchmarks.load.workload import FIRST_INSTANT, Workload

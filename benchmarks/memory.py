@@ -11,8 +11,8 @@ import typer
 from benchmarks.ingest import chosen
 from benchmarks.ingest_contenders import Contender, Setting
 from benchmarks.ingest_results import save
-from benchmarks.ingest_run import prepared, publish
 from benchmarks.ingest_stand import Kind, Stand, open_stand
+from benchmarks.ingest_steps import prepared, publish
 from benchmarks.load.workload import Workload
 from benchmarks.peers.order import Order
 

@@ -11,8 +11,9 @@ import typer
 from benchmarks.ingest import chosen, median_run
 from benchmarks.ingest_contenders import Contender, Setting
 from benchmarks.ingest_results import save
-from benchmarks.ingest_run import Run, RunFailed, measure
+from benchmarks.ingest_run import Run, measure
 from benchmarks.ingest_stand import Kind, Stand, open_stand
+from benchmarks.ingest_steps import RunFailed
 from benchmarks.load.workload import Workload
 
 __all__ = ["AXES", "Axis", "Point", "main", "points_of"]
