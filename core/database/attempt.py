@@ -4,13 +4,18 @@ import random
 import time
 
 from core.backoff import Backoff
-from core.database.writers.base import Contention
-from core.exceptions import DatabaseError, DatabaseUnavailable
+from core.exceptions import Contention, DatabaseError, DatabaseUnavailable
 
-__all__ = ["Attempt", "Outage", "another"]
+__all__ = ["Attempt", "NoAnswer", "Outage", "another"]
 
 # Seconds.
 _LONGEST_PAUSE = 2.0
+_FIRST_LIMIT = 5.0
+_LIMIT_PER_ROW = 0.001
+
+
+class NoAnswer(DatabaseUnavailable):
+    """The server neither answered nor refused until our own time for it was up."""
 
 
 class Attempt:
@@ -28,7 +33,22 @@ class Attempt:
         self._gives_up = now + patience
         self._stops_contending = now + lock_patience
         self._backoff = Backoff(first=0.1, limit=_LONGEST_PAUSE)
+        self._limit = _FIRST_LIMIT
         self.pause = self._backoff.next
+
+    def limit(self, rows: int, longest: float | None) -> float | None:
+        """Seconds for the next try.
+
+        Few at first, so that a server which has vanished is soon found out; twice as many each time, so that one
+        which is only slow is not interrupted for ever.
+
+        Args:
+            rows: How many are to be written.
+            longest: Seconds that no try takes longer than; ``None`` for a database that cannot vanish.
+        """
+        limit = self._limit + rows * _LIMIT_PER_ROW
+        self._limit *= 2
+        return None if longest is None else min(limit, longest)
 
     def note(self, uncertain: int | None) -> None:
         """Remember a flush whose end is not known; that of an earlier one still is not known either."""

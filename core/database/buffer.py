@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from core import parking
-from core.database.attempt import Attempt, Outage, another
+from core.database.attempt import Attempt, NoAnswer, Outage, another
 from core.database.flush import Atom, Operation, halves, plan
 from core.database.locked_out import LockedOut
 from core.database.shapes import Shapes
@@ -101,7 +101,7 @@ class WriteBuffer:
     @property
     def holding(self) -> bool:
         """Whether writes wait for the end of an outage."""
-        return self._held
+        return self._held and self._task is not None
 
     async def write(self, operations: list[Operation]) -> None:
         """Have operations committed together, and return after COMMIT.
@@ -224,7 +224,7 @@ class WriteBuffer:
             except DatabaseUnavailable as error:
                 attempt.note(self._sequence if self._writer.uncertain else None)
                 # That a connection ends, perhaps long ago and unnoticed, is no outage yet.
-                once_more = self._open and not attempt.reconnected
+                once_more = self._open and not attempt.reconnected and not isinstance(error, NoAnswer)
                 attempt.reconnected = True
                 await self._disconnect()
                 if not once_more:
@@ -264,7 +264,7 @@ class WriteBuffer:
         began = time.perf_counter()
         self._sequence += 1
         batches = plan(atoms, self._shapes)
-        async with _limit(self._deadline):
+        async with _limit(attempt.limit(_rows(atoms), self._deadline)):
             await self._writer.flush(self._sequence, batches, patient=patient)
         self._flushes += 1
         self._seconds += time.perf_counter() - began
@@ -334,7 +334,11 @@ async def _limit(seconds: float | None) -> Any:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise DatabaseUnavailable(f"the database did not answer for {seconds:g} s") from error
+        raise NoAnswer(f"the database did not answer for {seconds:g} s") from error
+
+
+def _rows(atoms: Sequence[Atom]) -> int:
+    return sum([len(operation.rows) for atom in atoms for operation in atom.operations])
 
 
 async def _outcome(atom: Atom) -> None:

@@ -14,6 +14,7 @@ from core.database.database import Database
 from core.database.errors import translated
 from core.exceptions import (
     ConfigurationError,
+    Contention,
     DatabaseError,
     DatabaseUnavailable,
     InvalidValue,
@@ -249,7 +250,7 @@ async def test_locks_and_deadlocks_are_outages(fresh_database: FreshDatabase, da
         await execute(two, update.format("b"))
         crossing = (execute(one, update.format("b")), execute(two, update.format("a")))
         results = await asyncio.gather(*crossing, return_exceptions=True)
-    assert [DatabaseUnavailable] == [type(result) for result in results if result is not None]
+    assert [Contention] == [type(result) for result in results if result is not None]
 
 
 @pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)

@@ -26,6 +26,7 @@ class CuttingProxy:
         self.cut: Cut | None = None
         self._server_port = server_port
         self._connections: set[asyncio.Task[None]] = set()
+        self._stalled: set[asyncio.Task[None]] = set()
         self._came_back = asyncio.Event()
         self._stopping = False
 
@@ -39,6 +40,10 @@ class CuttingProxy:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def stall(self) -> None:
+        """Let nothing through any more on the connections that stand now, as if a cable were cut."""
+        self._stalled |= self._connections
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -64,6 +69,8 @@ class CuttingProxy:
         back: asyncio.Task[None],
     ) -> None:
         while sent := await reader.read(65536):
+            if asyncio.current_task() in self._stalled:
+                continue
             if b"FOR UPDATE" in sent:
                 self._came_back.set()
             if b"COMMIT" in sent and self.cut is not None:

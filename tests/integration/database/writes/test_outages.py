@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import structlog
 from sqlalchemy import make_url, text
 
+from core.database import attempt
 from core.database.database import Database
 from core.exceptions import DatabaseUnavailable
 from core.model import Model
@@ -206,6 +208,28 @@ async def test_a_frozen_server(own_database: Database, own_server: DatabaseServe
         own_server.thaw()
     await write
     assert [("before",), ("frozen",)] == await stored(own_database, Note, "text")
+
+
+@SERVERS
+async def test_a_server_that_vanishes_without_a_word(
+    fresh_database: FreshDatabase, behind_proxy: Database, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes back on the old connection, ever; the flush gives it up long before a statement's time is up."""
+    monkeypatch.setattr(attempt, "_FIRST_LIMIT", 0.2)
+    behind_proxy.hold_writes()
+    await Note.create(text="before")
+    proxy.stall()
+    with structlog.testing.capture_logs() as logs:
+        await together(*[Note.create(text=f"n{n}") for n in range(3)])
+    assert ["before", "n0", "n1", "n2"] == [t for (t,) in await stored(behind_proxy, Note, "text")]
+    assert "the database did not answer for 0.203 s" in logs[0]["reason"]
+
+
+async def test_a_slow_server_gets_more_time_each_try() -> None:
+    """Up to a bound, and more for more rows; a file has all the time."""
+    one, many = attempt.Attempt(math.inf, 30), attempt.Attempt(math.inf, 30)
+    assert [5.0, 10.0, 20.0, 40.0, 45.0] == [one.limit(0, 45.0) for _ in range(5)]
+    assert [15.0, None] == [many.limit(10_000, 45.0), many.limit(10_000, None)]
 
 
 async def test_closing_during_an_outage(own_database: Database, own_server: DatabaseServer) -> None:
