@@ -1,6 +1,6 @@
 """Settings of the flow of messages."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ByteSize
 
@@ -21,6 +21,7 @@ class IngestSettings(Group):
         max_clock_skew: Seconds by which a device's clock may be ahead of ours.
         workers: Processes that share the work.
         worker_timeout: Seconds for which a worker's event loop may stand still before the worker is replaced.
+        blocking_alarm: Seconds for which a handler may block the event loop before that is told; 0 for never.
     """
 
     window: int = setting("INGEST_WINDOW", 500, allowed="a number of messages, 1 to 65535", ge=1, le=65_535)
@@ -59,6 +60,13 @@ class IngestSettings(Group):
         ge=1,
         allow_inf_nan=False,
     )
+    blocking_alarm: Annotated[float, Seconds] = setting(
+        "HANDLER_BLOCKING_ALARM",
+        0.5,
+        allowed="a number of seconds, or 0 for never",
+        ge=0,
+        allow_inf_nan=False,
+    )
 
     def options(self, dead_letters: DeadLetterOptions, database_patience: float) -> IngestOptions:
         """What core needs, with what other groups say."""
@@ -70,5 +78,6 @@ class IngestSettings(Group):
             database_patience=database_patience,
             workers=self.workers,
             worker_timeout=self.worker_timeout,
+            blocking_alarm=self.blocking_alarm,
             dead_letters=dead_letters,
         )

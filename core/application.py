@@ -17,11 +17,12 @@ from core.database.leases import Leases
 from core.database.migrations import Migrations
 from core.exceptions import DatabaseUnavailable
 from core.ingest.consumer import Consumer
-from core.ingest.dispatcher import Dispatcher
+from core.ingest.dispatcher import Dispatcher, suspect
 from core.ingest.options import IngestOptions
 from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.ingest.window import Window
 from core.lease import Lease
+from core.loop_lag import LagAlarm
 from core.mqtt.connection import Connect
 from core.mqtt.drivers import driver_for
 from core.mqtt.embedded import EmbeddedBroker
@@ -30,6 +31,7 @@ from core.mqtt.publisher import Publisher
 from core.mqtt.retirement import Retirement
 from core.mqtt.subscriber import Subscriber, SubscriberStatistics
 from core.routing.table import RouteTable
+from core.watchdog import Watchdog
 from core.workers.slots import client_id_of, left_over
 
 __all__ = ["Application", "ApplicationStatistics", "IngestOptions"]
@@ -96,6 +98,9 @@ class Application:
         #: Whether the time to drain was too short for a handler; known after ``stop``.
         self.cut_short = False
         self._subscription: asyncio.Task[None] | None = None
+        self._lag_alarm: LagAlarm | None = None
+        # Of several workers none sees all messages; the supervisor does.
+        self._watchdog = Watchdog(table.watched, table.last_messages, lambda: self.is_ready)
         self._dispatcher: Dispatcher
         self._consumer: Consumer
         self._subscriber: Subscriber
@@ -161,6 +166,11 @@ class Application:
         self._consumer.attach(self._subscriber)
         self._subscription = asyncio.create_task(self._subscriber.run())
         self._tasks.append(self._subscription)
+        if self.ingest.blocking_alarm:
+            self._lag_alarm = LagAlarm(self.ingest.blocking_alarm, suspect)
+            self._lag_alarm.start()
+        if self._slot is None and self.table.watched:
+            self._tasks.append(asyncio.create_task(self._watchdog.run()))
         if self._slot in (None, 1) and self.embedded is None:
             self._tasks.append(asyncio.create_task(self._retire_left_over(connect)))
 
@@ -271,6 +281,8 @@ class Application:
 
     async def _close(self) -> None:
         subscription, self._subscription = self._subscription, None
+        if self._lag_alarm is not None:
+            self._lag_alarm.stop()
         try:
             if subscription is not None:
                 await self._subscriber.close()
@@ -298,5 +310,12 @@ class Application:
             ConsumerStatistics(*map(sum, zip(*[consumer.statistics() for consumer in consumers], strict=True))),
             self.database.statistics(),
             self._subscriber.statistics(),
-            HandlerStatistics(self._dispatcher.repetitions, self._dispatcher.held, self._stalled),
+            HandlerStatistics(
+                repeated=self._dispatcher.repetitions,
+                held=self._dispatcher.held,
+                stalled=self._stalled,
+                blocked=self._lag_alarm.blocked if self._lag_alarm is not None else 0,
+                silences=self._watchdog.silences,
+                last_messages=self.table.last_messages(),
+            ),
         )

@@ -220,6 +220,7 @@ async def _supervise(bootstrap: Bootstrap, application: Application, workers: in
         lambda slot: worker_command(slot, workers, demo=demo and slot == 1),
         workers,
         application.database,
+        application.table.watched,
         worker_timeout=application.ingest.worker_timeout,
         drain_timeout=application.ingest.drain_timeout,
     )
@@ -229,7 +230,7 @@ async def _supervise(bootstrap: Bootstrap, application: Application, workers: in
             await first_of(_asked(stop), application.prepare())
             if not stop.is_set():
                 company = _display(bootstrap, supervisor, often=demo)
-                await first_of(_asked(stop), supervisor.run(), application.serve(), company)
+                await first_of(_asked(stop), supervisor.run(), application.serve(), supervisor.watch(), company)
         finally:
             code = await supervisor.stop()
             await application.stop()

@@ -10,6 +10,7 @@ import structlog
 from core.application import ApplicationStatistics
 from core.database.database import Database
 from core.exceptions import MqueductError
+from core.watchdog import Expectation, Watchdog
 from core.workers.child import Child
 from core.workers.reports import total
 from core.workers.restarts import Restarts
@@ -32,6 +33,7 @@ class Supervisor:
         command: The program and arguments for a slot; see ``Child.start``.
         workers: How many slots there are.
         database: Named in the summary.
+        watched: Routes that should never be silent for long.
         worker_timeout: Seconds of silence after which a worker counts as frozen.
         drain_timeout: Seconds that a stopping worker has for its handlers.
     """
@@ -41,12 +43,14 @@ class Supervisor:
         command: Callable[[int], Sequence[str]],
         workers: int,
         database: Database,
+        watched: Sequence[Expectation] = (),
         *,
         worker_timeout: float,
         drain_timeout: float,
     ) -> None:
         self.database = database
         self._command = command
+        self._watched = watched
         self._slots = range(1, workers + 1)
         self._worker_timeout = worker_timeout
         self._drain_timeout = drain_timeout
@@ -55,6 +59,7 @@ class Supervisor:
         self._codes: dict[int, int] = {}
         self._ended: list[ApplicationStatistics] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._watchdog = Watchdog(watched, self._last_messages, self._able)
         self._pilot_ready = asyncio.Event()
         self._stopping = asyncio.Event()
 
@@ -71,7 +76,15 @@ class Supervisor:
         reports = [child.report for child in self._children.values()]
         living = [report.statistics for report in reports if report.statistics is not None]
         connected = sum(statistics.subscriber.connected for statistics in living) == len(self._slots)
-        return total([*self._ended, *living], connected=connected)
+        summed = total([*self._ended, *living], connected=connected)
+        return summed._replace(handlers=summed.handlers._replace(silences=self._watchdog.silences))
+
+    def _last_messages(self) -> Sequence[float]:
+        return self.statistics().handlers.last_messages or [0.0] * len(self._watched)
+
+    def _able(self) -> bool:
+        statistics = self.statistics()
+        return statistics.subscriber.connected and not statistics.handlers.stalled
 
     async def run(self) -> None:
         """Start the workers and keep them alive, until cancelled; ``stop`` ends them.
@@ -91,6 +104,10 @@ class Supervisor:
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
+
+    async def watch(self) -> None:
+        """Tell of routes that fall silent; until cancelled."""
+        await self._watchdog.run()
 
     async def _keep(self, slot: int) -> None:
         restarts = Restarts()

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -18,10 +19,11 @@ from core.ingest.deadlines import Deadline, Deadlines
 from core.ingest.outage import Outages, Translate
 from core.ingest.outcome import PROCESSED, Disposition, Failure, Outcome, Reason
 from core.ingest.work import Action, Admission, Batch, Job, Work
+from core.loop_lag import Suspect
 from core.message import Message
 from core.routing.table import RouteMatch
 
-__all__ = ["Dispatcher", "Sender"]
+__all__ = ["Dispatcher", "Sender", "suspect"]
 
 # What a batch ends with when each of its messages must be tried alone; nobody else sees it.
 _APART = Outcome(Disposition.DEAD_LETTERED)
@@ -215,6 +217,21 @@ class Dispatcher:
             error, reason = late, Reason.TIMEOUT
         outage = self._outages.behind(error) or clock.trouble
         return Failure(reason, error, outage, self._outages.unknown(error))
+
+
+def suspect(frame: FrameType) -> Suspect | None:
+    """The handler that is at work in a thread, if one is.
+
+    Args:
+        frame: The innermost one of the thread.
+    """
+    outer: FrameType | None = frame
+    while outer is not None:
+        if outer.f_code is Dispatcher._run.__code__:
+            work: Work = outer.f_locals["work"]
+            return Suspect(work.match.route.action_name, work.message.topic)
+        outer = outer.f_back
+    return None
 
 
 def _begin_task(coroutine: Coroutine[Any, Any, Any], context: contextvars.Context) -> asyncio.Task[Any]:

@@ -30,6 +30,7 @@ class IngestOptions:
         database_patience: Seconds to wait for the database at start-up.
         workers: Processes that share the work, when the command line says nothing else.
         worker_timeout: Seconds of silence after which a worker counts as frozen.
+        blocking_alarm: Seconds for which a handler may block the event loop unnoticed; 0 for ever.
         dead_letters: What is kept of messages that cannot be handled.
     """
 
@@ -40,4 +41,5 @@ class IngestOptions:
     database_patience: float = 30.0
     workers: int = 1
     worker_timeout: float = 10.0
+    blocking_alarm: float = 0.5
     dead_letters: DeadLetterOptions = field(default_factory=DeadLetterOptions)

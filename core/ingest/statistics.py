@@ -44,8 +44,14 @@ class HandlerStatistics(NamedTuple):
         repeated: Attempts made because the one before had failed (``retries=``).
         held: Messages that wait now because the infrastructure has failed their handlers.
         stalled: Whether an outage is being waited out, be it by these or by writes that are queued.
+        blocked: How often one of them kept the event loop from everything else.
+        silences: How often a route got no message for longer than expected (``expect_every=``).
+        last_messages: When the last message of each such route came, in seconds of the monotonic clock.
     """
 
     repeated: int = 0
     held: int = 0
     stalled: bool = False
+    blocked: int = 0
+    silences: int = 0
+    last_messages: tuple[float, ...] = ()

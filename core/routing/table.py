@@ -12,8 +12,10 @@ from core.message import Message
 from core.middleware import Handler, Middleware, checked, fold
 from core.routing.binder import Binder, BoundAction
 from core.routing.pattern import Extract
+from core.routing.pulse import Pulse
 from core.routing.route import Route
 from core.trie import FilterTrie
+from core.watchdog import Expectation
 
 __all__ = ["CompiledRoute", "RouteMatch", "RouteTable"]
 
@@ -33,6 +35,7 @@ class CompiledRoute:
         action: The bound action.
         middleware: All middleware, outermost first.
         extract: The pattern's, at hand for ``RouteTable.match``.
+        pulse: When its last message came, if its route says how often that should be.
     """
 
     position: int
@@ -41,6 +44,7 @@ class CompiledRoute:
     action: BoundAction
     middleware: tuple[Middleware, ...]
     extract: Extract
+    pulse: Pulse | None = None
 
     def reply_topic(self, params: dict[str, Any]) -> str | None:
         """Where the route's answer goes; parameters fill the placeholders of ``reply=``."""
@@ -98,9 +102,11 @@ class RouteTable:
             action = binder.bind(route)
             around = (*middleware, *route.middleware)
             _check_middleware(route, around)
-            compiled = CompiledRoute(
-                position, route, fold(around, action.handler), action, around, route.pattern.extract
-            )
+            pipeline = fold(around, action.handler)
+            pulse = Pulse() if route.expect_every is not None else None
+            if pulse is not None:
+                pipeline = pulse.felt(pipeline)
+            compiled = CompiledRoute(position, route, pipeline, action, around, route.pattern.extract, pulse)
             self.routes.append(compiled)
         # Filed in one go, it lies close together in memory, which shows with 10,000 routes.
         for compiled in self.routes:
@@ -143,6 +149,19 @@ class RouteTable:
             if params is not None:
                 matches.append(RouteMatch(compiled, params, _order_key(compiled.route, topic, params)))
         return matches
+
+    @property
+    def watched(self) -> list[Expectation]:
+        """What is expected of the routes that have a pulse, in their order."""
+        return [
+            Expectation(compiled.route.name or compiled.route.pattern.text, compiled.route.expect_every or 0.0)
+            for compiled in self.routes
+            if compiled.pulse is not None
+        ]
+
+    def last_messages(self) -> tuple[float, ...]:
+        """When the last message of each of these routes came, in seconds of the monotonic clock."""
+        return tuple([compiled.pulse.last for compiled in self.routes if compiled.pulse is not None])
 
     @property
     def subscriptions(self) -> dict[str, int]:

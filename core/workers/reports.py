@@ -64,5 +64,8 @@ def total(parts: Iterable[ApplicationStatistics], *, connected: bool) -> Applica
             repeated=sum(part.handlers.repeated for part in parts),
             held=sum(part.handlers.held for part in parts),
             stalled=any(part.handlers.stalled for part in parts),
+            blocked=sum(part.handlers.blocked for part in parts),
+            silences=sum(part.handlers.silences for part in parts),
+            last_messages=tuple(map(max, zip(*[part.handlers.last_messages for part in parts], strict=True))),
         ),
     )

@@ -10,13 +10,13 @@ ONE = ApplicationStatistics(
     ConsumerStatistics(10, 1, 2, 1, 1, 1, 1, 1, 2),
     DatabaseStatistics(5, 1, 2, 3.0, 0.25),
     SubscriberStatistics(True, 1),
-    HandlerStatistics(1, 2, True),
+    HandlerStatistics(1, 2, True, 3, 0, (7.0, 1.0)),
 )
 OTHER = ApplicationStatistics(
     ConsumerStatistics(20, 20, 0, 0, 0, 0, 0, 0, 0),
     DatabaseStatistics(20, 0, 6, 1.0, 0.75),
     SubscriberStatistics(True, 2),
-    HandlerStatistics(2, 0, False),
+    HandlerStatistics(2, 0, False, 1, 0, (0.0, 9.0)),
 )
 
 
@@ -33,7 +33,7 @@ def test_sum_of_workers() -> None:
     assert ConsumerStatistics(30, 21, 2, 1, 1, 1, 1, 1, 2) == summed.consumer
     assert DatabaseStatistics(25, 1, 8, 1.5, 0.625) == summed.database
     assert SubscriberStatistics(False, 3) == summed.subscriber
-    assert HandlerStatistics(3, 2, True) == summed.handlers
+    assert HandlerStatistics(3, 2, True, 4, 0, (7.0, 9.0)) == summed.handlers
 
 
 def test_sum_of_nobody() -> None:
