@@ -1,6 +1,6 @@
 """Settings of the flow of messages."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ByteSize
 
