@@ -1,9 +1,12 @@
 """Settings of dead letters: messages that could not be handled."""
 
-from pydantic import ByteSize
+from typing import Annotated
 
-from config._group import Group, setting
+from pydantic import ByteSize, field_validator
+
+from config._group import Group, Seconds, Text, setting
 from core.ingest.options import DeadLetterOptions
+from core.topics import name_problem
 
 __all__ = ["DeadLetterSettings"]
 
@@ -14,6 +17,8 @@ class DeadLetterSettings(Group):
     Attributes:
         unroutable: Whether messages of QoS 1 and 2 that no route matches are kept.
         max_payload: Bytes of a payload that are kept.
+        retention: Seconds after which a letter is removed; 0 for never.
+        topic: Where new letters are published as well.
     """
 
     unroutable: bool = setting("DEAD_LETTER_UNROUTABLE", True, allowed="true or false")
@@ -24,6 +29,23 @@ class DeadLetterSettings(Group):
         ge=4096,
     )
 
+    retention: Annotated[float, Seconds] = setting(
+        "DEAD_LETTER_RETENTION",
+        30 * 86_400.0,
+        allowed="seconds or a duration such as 30d; 0 keeps them for ever",
+        ge=0,
+        le=100 * 365 * 86_400,
+        allow_inf_nan=False,
+    )
+    topic: Text | None = setting("DEAD_LETTER_TOPIC", None, allowed="a topic name without wildcards")
+
+    @field_validator("topic")
+    @classmethod
+    def _check_topic(cls, value: str | None) -> str | None:
+        if value and (reason := name_problem(value)):
+            raise ValueError(reason)
+        return value
+
     def options(self) -> DeadLetterOptions:
         """What core needs."""
-        return DeadLetterOptions(unroutable=self.unroutable, max_payload=self.max_payload)
+        return DeadLetterOptions(self.unroutable, self.max_payload, self.retention, self.topic)

@@ -16,8 +16,10 @@ from core.database.errors import translate
 from core.database.leases import Leases
 from core.database.migrations import Migrations
 from core.exceptions import DatabaseUnavailable
+from core.housekeeping import remove_old_letters
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher, suspect
+from core.ingest.forwarding import Forwarder, check_topic
 from core.ingest.options import IngestOptions
 from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.ingest.window import Window
@@ -88,8 +90,10 @@ class Application:
         self.migrations = migrations
         self.create_tables = create_tables
         self.auto_migrate = auto_migrate
+        check_topic(self.ingest.dead_letters.topic, table)
         self.dead_letters = DeadLetters(database, self.ingest.dead_letters.max_payload)
         self._service = broker.client_id
+        self._forwarder: Forwarder | None = None
         self._slot: int | None = None
         self._workers = 1
         self._lease: Lease | None = None
@@ -160,7 +164,9 @@ class Application:
             await self._start_embedded(self.embedded)
         connect = driver_for(self.broker)
         self.publisher = Publisher(self.broker, connect)
-        self._dispatcher = Dispatcher(self.publisher, self.ingest.handler_timeout, translate, self.dead_letters)
+        self._dispatcher = Dispatcher(
+            self.publisher, self.ingest.handler_timeout, translate, self.dead_letters, self._forwarding()
+        )
         self._consumer = self._new_consumer()
         self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self.database, self._consumer)
         self._consumer.attach(self._subscriber)
@@ -171,8 +177,18 @@ class Application:
             self._lag_alarm.start()
         if self._slot is None and self.table.watched:
             self._tasks.append(asyncio.create_task(self._watchdog.run()))
-        if self._slot in (None, 1) and self.embedded is None:
-            self._tasks.append(asyncio.create_task(self._retire_left_over(connect)))
+        if self._slot in (None, 1):
+            keeping = remove_old_letters(self.dead_letters, self.ingest.dead_letters.retention)
+            self._tasks.append(asyncio.create_task(keeping))
+            if self.embedded is None:
+                self._tasks.append(asyncio.create_task(self._retire_left_over(connect)))
+
+    def _forwarding(self) -> Forwarder | None:
+        topic = self.ingest.dead_letters.topic
+        if topic is not None:
+            self._forwarder = Forwarder(topic, self.publisher)
+            self._tasks.append(asyncio.create_task(self._forwarder.run()))
+        return self._forwarder
 
     @property
     def started(self) -> bool:
@@ -286,6 +302,8 @@ class Application:
         try:
             if subscription is not None:
                 await self._subscriber.close()
+            if self._forwarder is not None:
+                await self._forwarder.drain()
             tasks, self._tasks = self._tasks, []
             for task in tasks:
                 task.cancel()

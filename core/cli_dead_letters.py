@@ -1,7 +1,6 @@
 """The commands on dead letters: ``dead-letters list``, ``show``, ``replay`` and ``purge``."""
 
 import asyncio
-import base64
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
@@ -13,7 +12,7 @@ import uvloop
 from core.application import Application
 from core.database.dead_letters import Selection, Summary
 from core.database.errors import translate
-from core.dead_letter import DeadLetter, properties_of
+from core.dead_letter import DeadLetter, facts_of
 from core.durations import to_duration
 from core.ingest.replay import Replay, Replayed
 from core.instants import now, to_instant
@@ -110,7 +109,7 @@ def _add_show(letters: typer.Typer, run: _Run) -> None:
         letter = run(lambda application: application.dead_letters.get(number))
         if letter is None:
             raise typer.BadParameter(f"there is no dead letter {number}")
-        print(json.dumps(_facts(letter)) if as_json else _page(letter))
+        print(json.dumps(facts_of(letter)) if as_json else _page(letter))
 
 
 def _add_replay(letters: typer.Typer, run: _Run, publisher_of: Callable[[Application], Publisher]) -> None:
@@ -207,30 +206,8 @@ def _table(found: Sequence[Summary], count: int) -> str:
     return "\n".join([*lines, f"{len(found)} of {count} dead letters." if count else "There are no dead letters."])
 
 
-def _facts(letter: DeadLetter) -> dict[str, Any]:
-    message = letter.message
-    return {
-        "id": letter.id,
-        "reason": letter.reason,
-        "error": letter.error,
-        "route": letter.route,
-        "attempts": letter.attempts,
-        "received_at": to_instant(message.received_at).isoformat(),
-        "failed_at": letter.failed_at.isoformat(),
-        "topic": message.topic,
-        "qos": message.qos,
-        "retain": message.retain,
-        "properties": properties_of(message),
-        "size": letter.size,
-        "sha256": message.digest.hex() or None,
-        "payload": _text(message.payload),
-        "payload_base64": None if _text(message.payload) is not None else base64.b64encode(message.payload).decode(),
-        "traceback": letter.traceback,
-    }
-
-
 def _page(letter: DeadLetter) -> str:
-    facts = {name: value for name, value in _facts(letter).items() if value not in (None, {})}
+    facts = {name: value for name, value in facts_of(letter).items() if value not in (None, {})}
     traceback, payload = facts.pop("traceback", None), facts.pop("payload", None)
     lines = [f"{name:<12} {_line(str(value))}" for name, value in facts.items()]
     if payload is not None:
@@ -238,13 +215,6 @@ def _page(letter: DeadLetter) -> str:
     if traceback is not None:
         lines += ["", "\n".join(map(readable, traceback.splitlines()))]
     return "\n".join(lines)
-
-
-def _text(payload: bytes) -> str | None:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _line(text: str) -> str:

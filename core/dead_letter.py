@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from core.instants import to_instant
 from core.message import Message
 
-__all__ = ["DeadLetter", "fingerprint", "properties_of", "with_properties"]
+__all__ = ["DeadLetter", "facts_of", "fingerprint", "properties_of", "with_properties"]
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -62,6 +63,37 @@ def fingerprint(message: Message, route: str | None) -> str:
     content = message.digest or hashlib.sha256(message.payload).digest()
     facts = [packet_id, message.qos, message.topic, content.hex(), route, properties_of(message)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def facts_of(letter: DeadLetter) -> dict[str, Any]:
+    """Everything about a letter in a form that JSON takes; a payload that is no text comes in base64."""
+    message = letter.message
+    text = _text(message.payload)
+    return {
+        "id": letter.id or None,
+        "reason": letter.reason,
+        "error": letter.error,
+        "route": letter.route,
+        "attempts": letter.attempts,
+        "received_at": to_instant(message.received_at).isoformat(),
+        "failed_at": letter.failed_at.isoformat(),
+        "topic": message.topic,
+        "qos": message.qos,
+        "retain": message.retain,
+        "properties": properties_of(message),
+        "size": letter.size,
+        "sha256": message.digest.hex() or None,
+        "payload": text,
+        "payload_base64": base64.b64encode(message.payload).decode() if text is None else None,
+        "traceback": letter.traceback,
+    }
+
+
+def _text(payload: bytes) -> str | None:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def properties_of(message: Message) -> dict[str, Any]:

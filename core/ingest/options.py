@@ -12,10 +12,14 @@ class DeadLetterOptions:
     Attributes:
         unroutable: Whether messages of QoS 1 and 2 that no route matches are kept.
         max_payload: Bytes of a payload that are kept; of a larger one only the beginning is.
+        retention: Seconds after which a letter is removed; 0 for never.
+        topic: Where new letters are published as well, or ``None``.
     """
 
     unroutable: bool = True
     max_payload: int = 8 * 2**20
+    retention: float = 30 * 86_400
+    topic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""What a service does with its letters besides keeping them: it forwards new ones, and removes old ones."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from core.database.dead_letters import DeadLetters
+from core.dead_letter import DeadLetter
+from core.exceptions import BrokerUnavailable, ConfigurationError, DatabaseUnavailable, Reject
+from core.housekeeping import remove_old_letters
+from core.ingest.forwarding import Forwarder
+from core.ingest.options import DeadLetterOptions
+from core.instants import now
+from core.message import Message
+from core.model import Model
+from core.mqtt.connection import Publication
+from core.router import Router
+from tests.integration.running import publishing, running, until
+from tests.servers import Mosquitto
+
+
+async def refuse() -> None:
+    raise Reject("why not")
+
+
+@pytest.fixture
+def router() -> Router:
+    router = Router()
+    router.on("forwarding/{name}", refuse, name="forwarding")
+    return router
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'a.db'}"
+
+
+async def test_new_letters_are_published(mosquitto: Mosquitto, router: Router, url: str) -> None:
+    """As JSON, with the payload."""
+    chosen = DeadLetterOptions(topic="forwarded")
+    async with (
+        aiomqtt.Client("127.0.0.1", mosquitto.port) as listener,
+        running(router, mosquitto.port, url, dead_letters=chosen),
+        publishing(mosquitto.port) as device,
+    ):
+        await listener.subscribe("forwarded")
+        await device.publish("forwarding/a", b"one")
+        await device.publish("forwarding/a", b"\xff")
+        told = [msgspec.json.decode((await anext(listener.messages)).payload) for _ in range(2)]  # type: ignore[arg-type]
+    keys = ("topic", "route", "reason", "error", "payload", "payload_base64")
+    assert [
+        ("forwarding/a", "forwarding", "rejected", "why not", "one", None),
+        ("forwarding/a", "forwarding", "rejected", "why not", None, "/w=="),
+    ] == [tuple(letter[key] for key in keys) for letter in told]
+
+
+async def test_service_must_not_receive_its_own_letters(mosquitto: Mosquitto, router: Router, url: str) -> None:
+    """Found before anything is connected."""
+    with pytest.raises(ConfigurationError, match=r"DEAD_LETTER_TOPIC='forwarding/x' is matched by a route, .*; fix: "):
+        async with running(router, mosquitto.port, url, dead_letters=DeadLetterOptions(topic="forwarding/x")):
+            raise AssertionError
+    Model.install(None)
+
+
+class Broker:
+    """Stands for a broker that is away at first."""
+
+    def __init__(self) -> None:
+        self.away = True
+        self.sent: list[Publication] = []
+
+    async def send(self, publication: Publication) -> None:
+        if self.away:
+            raise BrokerUnavailable("away")
+        self.sent.append(publication)
+
+
+def letter() -> DeadLetter:
+    return DeadLetter(Message("t", b""), None, "invalid", "", now() - timedelta(days=31))
+
+
+async def test_broker_that_is_away_holds_nothing_up() -> None:
+    """Letters that cannot be forwarded are told of once, and never waited for without a bound."""
+    broker = Broker()
+    forwarder = Forwarder("out", broker)
+    with capture_logs() as logs:
+        for _ in range(1001):
+            forwarder(letter())
+        task = asyncio.create_task(forwarder.run())
+        await forwarder.drain()
+        broker.away = False
+        forwarder(letter())
+        await forwarder.drain()
+    assert (["warning"], 1) == ([line["log_level"] for line in logs if line["log_level"] != "debug"], len(broker.sent))
+    task.cancel()
+
+
+async def test_old_letters_are_removed(url: str) -> None:
+    """Those that are not old stay; a database that is away is asked again."""
+    database = Model.configure(url)
+    await database.create_tables()
+    letters = DeadLetters(database)
+    await letters.add(letter())
+    await letters.add(msgspec.structs.replace(letter(), failed_at=now()))
+    problems: list[Exception] = [DatabaseUnavailable("away")]
+
+    class Flaky(DeadLetters):
+        async def prune(self, before: Any) -> int:
+            if problems:
+                raise problems.pop()
+            return await super().prune(before)
+
+    task = asyncio.create_task(remove_old_letters(Flaky(database), 30 * 86_400, interval=0))
+    await until(lambda: _count_is(letters, 1))
+    task.cancel()
+    await asyncio.wait([task])
+    assert None is await remove_old_letters(letters, 0)
+    assert 1 == await letters.count()
+    await Model.cleanup()
+
+
+async def _count_is(letters: DeadLetters, count: int) -> bool:
+    return count == await letters.count()
