@@ -5,21 +5,24 @@ from datetime import timedelta
 
 __all__ = ["to_duration", "to_seconds"]
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_FORM = re.compile(r"([0-9]{1,9})([smhdw])")
+_NAMES = ("seconds", "minutes", "hours", "days", "weeks")
+#: "d", "day" and "days" alike.
+_UNITS = {spelling: name for name in _NAMES for spelling in (name[0], name[:-1], name)}
+_FORM = re.compile(r"([0-9]{1,9}) ?([a-z]+)")
 
 
 def to_duration(value: object) -> timedelta:
     """Convert a duration.
 
     Args:
-        value: A timedelta, or text: a whole number and one of ``s``, ``m``, ``h``, ``d``, ``w`` (seconds,
-            minutes, hours, days, weeks), as in ``"30d"`` and ``"12h"``.
+        value: A timedelta, or text: a whole number and one of ``s``, ``m``, ``h``, ``d``, ``w`` or its
+            word (seconds, minutes, hours, days, weeks), as in ``"30d"``, ``"12 hours"`` and ``"1 day"``.
 
     Raises:
         ValueError: It is no duration, or not longer than nothing.
     """
-    if isinstance(value, str) and (found := _FORM.fullmatch(value.strip())) is not None:
+    found = _FORM.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is not None and found[2] in _UNITS:
         try:
             value = timedelta(**{_UNITS[found[2]]: int(found[1])})
         except OverflowError as error:

@@ -19,6 +19,9 @@ from core.durations import to_duration, to_seconds
         ("12h", timedelta(hours=12)),
         (" 30d ", timedelta(days=30)),
         ("2w", timedelta(weeks=2)),
+        ("1 day", timedelta(days=1)),
+        ("30 days", timedelta(days=30)),
+        ("12hours", timedelta(hours=12)),
         (timedelta(hours=1), timedelta(hours=1)),
     ],
 )
@@ -29,7 +32,24 @@ def test_units(text: Any, expected: timedelta) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", "d", "30", "30 days", "1.5h", "-1d", "0s", "1y", "1M", 30, 1.5, None, True, timedelta(0), "999999999w"],
+    [
+        "",
+        "d",
+        "30",
+        "30  days",
+        "2 months",
+        "1.5h",
+        "-1d",
+        "0s",
+        "1y",
+        "1M",
+        30,
+        1.5,
+        None,
+        True,
+        timedelta(0),
+        "999999999w",
+    ],
 )
 def test_anything_else_is_refused(value: Any) -> None:
     """A number alone too: of what?"""
