@@ -18,6 +18,7 @@ from core.database.metadata import metadata
 from core.database.mixins import Timestamps, UUIDv7Key
 from core.database.natural_keys import check_natural_key
 from core.database.soft_deletes import SoftDeletes, with_deleted
+from core.database.timeseries import TimeSeries, declare
 from core.database.types import BigId, Instant
 from core.database.unit_of_work import UnitOfWork
 from core.database.values import is_sql
@@ -31,6 +32,7 @@ __all__ = [
     "Mapped",
     "Model",
     "SoftDeletes",
+    "TimeSeries",
     "Timestamps",
     "UUIDv7Key",
     "mapped_column",
@@ -69,7 +71,8 @@ class Model(DeclarativeBase):
     the one global of the framework.
 
     A subclass may declare ``__natural_key__``, the attributes (under a unique constraint, never
-    NULL) that identify a row to the world outside: ``create`` then returns the row already there.
+    NULL) that identify a row to the world outside: ``create`` then returns the row already there. With
+    ``__timeseries__`` its rows are kept by their time, see docs/database/time-series.md.
 
     Where only an annotation names a column's type, it is one that all databases keep alike:
     ``Mapped[int]`` has 64 bits, ``Mapped[float]`` is double precision (a FLOAT of MySQL is not),
@@ -86,6 +89,7 @@ class Model(DeclarativeBase):
         list[Any]: MutableList.as_mutable(Json()),
     }
     __natural_key__: ClassVar[tuple[str, ...]] = ()
+    __timeseries__: ClassVar[TimeSeries | None] = None
 
     _databases: ClassVar[dict[str, Database]] = {}
     _is_enabled: ClassVar[_Enabled] = _Enabled()
@@ -94,6 +98,7 @@ class Model(DeclarativeBase):
         _check_verbs(cls)
         super().__init_subclass__(**kwargs)
         check_natural_key(cls)
+        declare(cls)
         if "__mapper__" in vars(cls):
             # What the database computes is read back with the INSERT: a detached instance cannot ask later.
             cls.__mapper__.eager_defaults = True

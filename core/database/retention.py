@@ -49,7 +49,7 @@ async def prune(
     Raises:
         InvalidQuery: Neither an index nor the primary key leads to the old rows.
     """
-    walk = _walk(model, time, before, batch)
+    walk = _walk(database.engine.dialect.name, model, time, before, batch)
     removed = 0
     place: Any = None
     while True:
@@ -156,10 +156,10 @@ class _ByKey:
         return after if end is None else [*after, self._key <= end]
 
 
-def _walk(model: type[Any], time: Column[Any], before: datetime, batch: int) -> _Walk:
+def _walk(dialect: str, model: type[Any], time: Column[Any], before: datetime, batch: int) -> _Walk:
     table = time.table
     assert isinstance(table, Table)
-    if any(columns[0] is time for columns in _indexes(table)):
+    if any(columns[0] is time for columns in _indexes(table, dialect)):
         return _ByTime(table, time, before, batch)
     if len(table.primary_key) == 1:
         return _ByKey(table, time, before, batch)
@@ -169,12 +169,13 @@ def _walk(model: type[Any], time: Column[Any], before: datetime, batch: int) -> 
     )
 
 
-def _indexes(table: Table) -> Iterator[list[Any]]:
+def _indexes(table: Table, dialect: str) -> Iterator[list[Any]]:
     """The columns of the indexes that lead to every row in their order."""
+    other_kinds = ("_where", f"{dialect}_using")
     yield list(table.primary_key)
     yield from (list(each.columns) for each in table.constraints if isinstance(each, UniqueConstraint))
     for index in table.indexes:
-        if not any(option.endswith(("_where", "_using")) for option in index.kwargs):
+        if not any(option.endswith(other_kinds) for option in index.kwargs):
             yield list(index.expressions)
 
 
