@@ -9,11 +9,13 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import BigInteger, Integer
 from sqlalchemy.sql.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from core.database.metadata import metadata
+from core.database.migrations.time_series import add_time_series
 from core.database.types import Instant
 
 __all__ = ["comparison", "run_migrations", "tables_of"]
@@ -126,6 +128,7 @@ def _finish(context: MigrationContext, _revision: object, directives: list[Any])
     config = context.config
     assert config is not None
     for directive in directives:
+        add_time_series(directive, ScriptDirectory.from_config(config))
         for operation in _alterations(directive.upgrade_ops.ops):
             column = metadata.tables[operation.table_name].columns.get(operation.column_name)
             if column is not None and operation.modify_type is None:

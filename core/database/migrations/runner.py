@@ -22,6 +22,8 @@ from core.database.migrations.enumerations import drop_unused_enumerations
 from core.database.migrations.environment import comparison, tables_of
 from core.database.migrations.lock import exclusive, run
 from core.database.migrations.state import COMMAND, SchemaState, Step, read_state
+from core.database.migrations.time_series import plain_time_series
+from core.database.timeseries.care import care_for_all
 from core.exceptions import MigrationError
 
 __all__ = ["Migrations"]
@@ -100,7 +102,9 @@ class Migrations:
                     return ()
                 if state.unknown:
                     state.require_current()
-                return await self._run(connection, "upgrade", "head", state.pending)
+                steps = await self._run(connection, "upgrade", "head", state.pending)
+                await _care_for_time_series(connection)
+                return steps
 
     async def rollback(self, steps: int = 1) -> Sequence[Step]:
         """Undo the newest revisions.
@@ -139,7 +143,9 @@ class Migrations:
                 await run(connection, _drop, tables_of(self._versions))
                 await run(connection, drop_unused_enumerations, self._versions)
                 state = await self._read(connection)
-                return await self._run(connection, "upgrade", "head", state.pending)
+                steps = await self._run(connection, "upgrade", "head", state.pending)
+                await _care_for_time_series(connection)
+                return steps
 
     async def make(self, message: str) -> Path | None:
         """Write a revision for what the models have and the database has not, or the other way round.
@@ -174,6 +180,7 @@ class Migrations:
                     return
                 await run(connection, metadata.create_all)
                 await self._take_over(connection)
+                await _care_for_time_series(connection)
 
     def _exclusive(self) -> Any:
         return exclusive(self.database.engine.url, self.database.options)
@@ -193,7 +200,8 @@ class Migrations:
 
     def _compare(self, connection: Connection) -> list[str]:
         context = MigrationContext.configure(connection, opts=comparison(self._versions))
-        return [_difference(entry) for entry in compare_metadata(context, metadata)]
+        differences = [_difference(entry) for entry in compare_metadata(context, metadata)]
+        return [*differences, *[f"no time series {name}" for name in plain_time_series(connection)]]
 
     async def _run(self, connection: AsyncConnection, name: str, target: str, steps: Sequence[Step]) -> Sequence[Step]:
         """Run revisions that are known beforehand, so that a failure can name the one that caused it."""
@@ -235,6 +243,11 @@ class Migrations:
         for option, value in options.items():
             config.set_main_option(option, value.replace("%", "%%"))
         return config
+
+
+async def _care_for_time_series(connection: AsyncConnection) -> None:
+    if connection.dialect.name == "postgresql":
+        await care_for_all(connection)
 
 
 def _failure(connection: AsyncConnection, failed: Step, done: Sequence[Step], error: Exception) -> str:
