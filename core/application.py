@@ -3,11 +3,13 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 
 from core.backoff import Backoff
+from core.chores import Chore, repeat
 from core.concurrency import first_of
 from core.database.database import Database, DatabaseStatistics
 from core.database.databases import ping_all
@@ -15,6 +17,8 @@ from core.database.dead_letters import DeadLetters
 from core.database.errors import translate
 from core.database.leases import Leases
 from core.database.migrations import Migrations
+from core.database.timeseries import declarations
+from core.database.timeseries.maintenance import maintain
 from core.exceptions import DatabaseUnavailable
 from core.housekeeping import remove_old_letters
 from core.ingest.consumer import Consumer
@@ -39,6 +43,9 @@ from core.workers.slots import client_id_of, left_over
 __all__ = ["Application", "ApplicationStatistics", "IngestOptions"]
 
 logger = structlog.get_logger(__name__)
+
+# Seconds; partitions are made for at least three hours to come.
+_TIME_SERIES_EVERY = 900.0
 
 CLOSING_TIME = 5.0
 """Seconds for all connections to be closed after the drain."""
@@ -92,6 +99,8 @@ class Application:
         self.auto_migrate = auto_migrate
         check_topic(self.ingest.dead_letters.topic, table)
         self.dead_letters = DeadLetters(database, self.ingest.dead_letters.max_payload)
+        #: What is done beside the messages, by one worker; more can be added before ``start``.
+        self.chores = [Chore("time series", _TIME_SERIES_EVERY, partial(maintain, database))]
         self._service = broker.client_id
         self._forwarder: Forwarder | None = None
         self._slot: int | None = None
@@ -135,8 +144,9 @@ class Application:
             DatabaseUnavailable: The database could not be reached in time.
             SchemaError: It refuses the user, the password or the database's name.
             MigrationError: It is not at the revision that this version needs.
-            ConfigurationError: Another living process uses the client id.
+            ConfigurationError: Another living process uses the client id, or what models declare cannot work.
         """
+        declarations()
         await self._reach_databases()
         if self.migrations is not None:
             await self.migrations.prepare(create_tables=self.create_tables, upgrade=self.auto_migrate)
@@ -180,6 +190,7 @@ class Application:
         if self._slot in (None, 1):
             keeping = remove_old_letters(self.dead_letters, self.ingest.dead_letters.retention)
             self._tasks.append(asyncio.create_task(keeping))
+            self._tasks += [asyncio.create_task(repeat(chore)) for chore in self.chores]
             if self.embedded is None:
                 self._tasks.append(asyncio.create_task(self._retire_left_over(connect)))
 

@@ -21,6 +21,7 @@ from core import checks
 from core.application import Application
 from core.cli_dead_letters import add_dead_letter_commands
 from core.cli_migrations import Migrating, add_migration_commands
+from core.cli_time_series import add_time_series_commands
 from core.concurrency import first_of
 from core.context import Client
 from core.exceptions import ConfigurationError, MqueductError
@@ -136,6 +137,7 @@ def _commands(bootstrap: Bootstrap) -> typer.Typer:
 
     add_dead_letter_commands(cli, create, _publisher)
     add_migration_commands(cli, bootstrap)
+    add_time_series_commands(cli, bootstrap)
     return cli
 
 
