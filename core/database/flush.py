@@ -183,16 +183,20 @@ def _keyless(operations: Iterable[Operation]) -> list[Batch]:
 def _inserts(operations: Iterable[Operation]) -> list[Batch]:
     """Nothing but inserts: of each key the first."""
     unique: dict[Any, Row] = {}
+    wanting: set[Shape] = set()
     for operation in operations:
         key_of = operation.shape.key_of
+        wants_rows = isinstance(operation, Insert) and operation.wants_rows
         for row in operation.rows:
             first = unique.setdefault(key_of(row), row)
             row.twin = None if first is row else first
+            if wants_rows:
+                wanting.add(first.shape)
     batches: dict[Shape, Batch] = {}
     for row in _in_key_order(unique):
         batch = batches.get(row.shape)
         if batch is None:
-            batch = batches[row.shape] = Batch(row.shape, [], wants_rows=True)
+            batch = batches[row.shape] = Batch(row.shape, [], wants_rows=row.shape in wanting)
         batch.rows.append(row)
     return sorted(batches.values(), key=_rank)
 

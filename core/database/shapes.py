@@ -39,7 +39,8 @@ class Row:
         bound: The same values in the order of the shape's columns, as the driver wants them.
         twin: A row of the same key in the same flush, which is written in place of this one.
         generated: What the database filled in, in the order of the shape's ``generated``.
-        duplicate: Whether a row of the same key was there already.
+        duplicate: Whether a row of the same key was there already; where nobody asks for the rows of a batch, as many
+            of them are marked as were there, whichever.
     """
 
     __slots__ = ("bound", "duplicate", "generated", "shape", "twin", "values")

@@ -108,8 +108,10 @@ class PostgreSQLWriter:
         if batch.upsert:
             statement = self._sql.upsert(shape, batch.newer_than, alone=alone)
             await driver.execute(statement, *self._parameters(batch), *([sequence] if alone else []))
-        elif batch.wants_rows or shape.key:
+        elif batch.wants_rows:
             await self._insert(driver, batch, sequence)
+        elif shape.key:
+            await self._insert_only(driver, batch, sequence)
         else:
             await self._copy(driver, batch)
 
@@ -143,6 +145,15 @@ class PostgreSQLWriter:
         for row, record in zip(rows, returned, strict=True):
             row.generated = record[:width]
             row.duplicate = False
+
+    async def _insert_only(self, driver: "asyncpg.Connection[Any]", batch: Batch, sequence: int | None) -> None:
+        """Write rows that nobody asks to have back; PostgreSQL only says how many were new."""
+        alone = sequence is not None
+        statement = self._sql.insert(batch.shape, alone=alone, returning=False)
+        status = await driver.execute(statement, *self._parameters(batch), *([sequence] if alone else []))
+        known = len(batch.rows) - int(status.rpartition(" ")[2])
+        for number, row in enumerate(batch.rows):
+            row.duplicate = number < known
 
     async def _find_new_ones(self, driver: "asyncpg.Connection[Any]", batch: Batch, returned: list[Any]) -> None:
         """Tell which rows of a batch were written, when some were there already."""

@@ -53,7 +53,7 @@ class PostgreSQLStatements:
         self.fence = f"SELECT sequence FROM mqueduct_writers WHERE writer = '{writer}' FOR UPDATE"
         self._quote = dialect.identifier_preparer.quote
         self._texts: dict[Shape, Sequence[int]] = {}
-        self._inserts: dict[tuple[Shape, bool], str] = {}
+        self._inserts: dict[tuple[Shape, bool, bool], str] = {}
         self._lookups: dict[Shape, str] = {}
         self._upserts: dict[tuple[Shape, str | None, bool], str] = {}
 
@@ -77,16 +77,21 @@ class PostgreSQLStatements:
             "ON CONFLICT (writer) DO UPDATE SET sequence = EXCLUDED.sequence, moved_at = EXCLUDED.moved_at"
         )
 
-    def insert(self, shape: Shape, *, alone: bool = False) -> str:
-        """Insert rows that are not there yet; returns generated values, then primary keys; once if they are the same.
+    def insert(self, shape: Shape, *, alone: bool = False, returning: bool = True) -> str:
+        """Insert rows that are not there yet.
 
         Args:
             shape: Of the rows.
             alone: Whether the statement also moves the high-water row, to its last parameter.
+            returning: Whether it returns generated values, then primary keys; once if they are the same.
         """
-        statement = self._inserts.get((shape, alone))
+        known = (shape, alone, returning)
+        statement = self._inserts.get(known)
         if statement is None:
-            statement = self._inserts[shape, alone] = self._moving(shape, alone) + self._insert(shape)
+            statement = self._moving(shape, alone) + self._insert(shape)
+            if returning:
+                statement += self._returning(shape)
+            self._inserts[known] = statement
         return statement
 
     def _moving(self, shape: Shape, alone: bool) -> str:
@@ -101,14 +106,16 @@ class PostgreSQLStatements:
     def _insert(self, shape: Shape) -> str:
         names = self._names(shape.columns)
         conflict = f" ON CONFLICT ({self._key(shape)}) DO NOTHING" if shape.key else ""
-        wanted = shape.generated if shape.generated == shape.primary_key else (*shape.generated, *shape.primary_key)
-        returning = self._names([shape.column(name) for name in wanted])
         # Sorted by ordinal, so that ids are counted up in the order of the rows.
         return (
             f"INSERT INTO {self._table(shape.table)} ({names}) SELECT {names} "
             f"FROM {self._parameters(shape.columns)} WITH ORDINALITY AS given({names}, mqueduct_ordinal) "
-            f"ORDER BY mqueduct_ordinal{conflict} RETURNING {returning}"
+            f"ORDER BY mqueduct_ordinal{conflict}"
         )
+
+    def _returning(self, shape: Shape) -> str:
+        wanted = shape.generated if shape.generated == shape.primary_key else (*shape.generated, *shape.primary_key)
+        return f" RETURNING {self._names([shape.column(name) for name in wanted])}"
 
     def lookup(self, shape: Shape) -> str:
         """Find rows by natural key; returns their ordinal among the keys asked for, then primary keys."""
