@@ -32,6 +32,8 @@ _TLS_PROBLEMS = (
     ("alert bad certificate", "it does not accept this client's certificate; fix: check MQTT_TLS_CERT_FILE"),
     ("alert certificate", "it does not accept this client's certificate; fix: check MQTT_TLS_CERT_FILE"),
     ("alert handshake failure", "it does not agree to an encryption; fix: check MQTT_TLS_CERT_FILE and its listener"),
+    ("alert protocol version", "it offers no TLS 1.2 or newer; fix: let its listener speak TLS 1.2 or 1.3"),
+    ("UNSUPPORTED_PROTOCOL", "it offers no TLS 1.2 or newer; fix: let its listener speak TLS 1.2 or 1.3"),
     ("WRONG_VERSION_NUMBER", "this port is not encrypted; fix: check MQTT_PORT and MQTT_TLS"),
 )
 

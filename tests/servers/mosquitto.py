@@ -25,7 +25,7 @@ _CONNECT = bytes.fromhex("10 0c 0004 4d515454 04 02 000f 0000")  # MQTT 3.1.1, c
 
 
 class Mosquitto(Server):
-    """A broker with one plain MQTT listener and, on request, a TLS and a WebSockets listener."""
+    """A broker with one plain MQTT listener and, on request, TLS and WebSockets listeners."""
 
     needs = ("mosquitto", "mosquitto_passwd")
 
@@ -48,7 +48,8 @@ class Mosquitto(Server):
             acl: the content of the ACL file.
             tls: the server's certificate and key; opens a TLS listener on `tls_port`.
             client_ca: the CA of the client certificates that the TLS listener then insists on.
-            websockets: opens a WebSockets listener on `websocket_port`.
+            websockets: opens a WebSockets listener on `websocket_port`, and with `tls` an encrypted one like the
+                other TLS listener on `secure_websocket_port`.
         """
         super().__init__()
         self._settings = {**_DEFAULTS, **(settings or {})}
@@ -59,6 +60,7 @@ class Mosquitto(Server):
         self._websockets = websockets
         self.tls_port = free_port()
         self.websocket_port = free_port()
+        self.secure_websocket_port = free_port()
 
     @property
     def url(self) -> str:
@@ -83,6 +85,9 @@ class Mosquitto(Server):
             lines += [f"listener {self.tls_port} 127.0.0.1", *_lines(self._tls_settings(self._tls))]
         if self._websockets:
             lines += [f"listener {self.websocket_port} 127.0.0.1", "protocol websockets"]
+        if self._websockets and self._tls is not None:
+            lines += [f"listener {self.secure_websocket_port} 127.0.0.1", "protocol websockets"]
+            lines += _lines(self._tls_settings(self._tls))
         self._write(self.configuration.name, "\n".join(lines) + "\n")
 
     def _command(self) -> list[str]:

@@ -45,6 +45,8 @@ def test_client_id_is_named() -> None:
         ("tlsv13 alert certificate required", "MQTT_TLS_CERT_FILE"),
         ("tlsv1 alert unknown ca", "MQTT_TLS_CERT_FILE"),
         ("sslv3 alert certificate expired", "MQTT_TLS_CERT_FILE"),
+        ("tlsv1 alert protocol version", "TLS 1.2"),
+        ("[SSL: UNSUPPORTED_PROTOCOL] unsupported protocol", "TLS 1.2"),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "MQTT_PORT"),
     ],
 )
