@@ -145,6 +145,32 @@ def test_a_device_listens_for_itself_only(broker: ShippedMosquitto) -> None:
     assert received(broker, device, "device", 2) == ["devices/pump-1/config", "sensors/pump-1/history/answer"]
 
 
+def die(server: Mosquitto, account: tuple[str, str], will_topic: str) -> None:
+    """Connect with a last will, and vanish without a farewell."""
+    will = ["--will-topic", will_topic, "--will-payload", will_topic, "--will-qos", "1"]
+    command = client("mosquitto_sub", server, account, "-t", "devices/pump-1/kept", *will)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as dying:
+        assert dying.stdout is not None
+        assert dying.stdout.readline()  # connected: what is retained has come
+        dying.kill()
+
+
+def test_no_way_around_the_rules(broker: ShippedMosquitto) -> None:
+    """Neither a last will, nor a shared subscription, nor the broker's own topics reach beyond a device."""
+    device = ("pump-1", DEVICE_PASSWORD)
+    kept = ["-t", "devices/pump-1/kept", "-m", "kept", "-r"]
+    subprocess.run(client("mosquitto_pub", broker, SERVICE, *kept), check=True)
+    subscribed(broker, SERVICE, "service", "devices/+/status")
+    die(broker, device, "devices/pump-2/status")
+    die(broker, device, "devices/pump-1/status")
+    assert received(broker, SERVICE, "service", 1) == ["devices/pump-1/status"]
+
+    subscribed(broker, device, "device", "$share/group/#", "$SYS/#")
+    for topic in ("devices/pump-2/config", "devices/pump-1/end"):
+        publish(broker, SERVICE, topic)
+    assert received(broker, device, "device", 2) == ["kept", "devices/pump-1/end"]
+
+
 def test_accounts_are_added_as_documented(broker: ShippedMosquitto) -> None:
     """The guide's two commands let a new device in while the broker runs."""
     device = ("pump-3", "password of pump-3")
