@@ -102,7 +102,8 @@ def _postgresql(url: URL, options: EngineOptions) -> AsyncEngine:
     settings = {"application_name": options.application_name}
     arguments: dict[str, Any] = {"server_settings": settings, "timeout": _CONNECT_TIMEOUT}
     if options.schema is not None:
-        settings["search_path"] = f'"{options.schema}", public'
+        # And nothing else, or a table that is missing there might be found elsewhere.
+        settings["search_path"] = f'"{options.schema}"'
     if options.pgbouncer:
         # Without caches asyncpg names no statement: a name would be left behind on a connection that others get next.
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}

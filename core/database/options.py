@@ -35,7 +35,7 @@ class EngineOptions:
         application_name: What the server calls our connections; SQLite has no names.
         pgbouncer: Whether PgBouncer stands in between and hands out connections per transaction.
         slow_query_ms: Milliseconds from which on a statement is told of in the log; ``None`` for never.
-        schema: On PostgreSQL, where tables are looked for and made first; ``None`` leaves it to the server.
+        schema: On PostgreSQL, where tables are looked for and made; ``None`` leaves it to the server.
     """
 
     pool_size: int = 10
