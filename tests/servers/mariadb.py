@@ -23,6 +23,11 @@ class MariaDB(DatabaseServer):
     needs = ("mariadbd", "mariadb-install-db", "mariadb")
     administrative_database = "mysql"
 
+    def __init__(self, *, durable: bool = False, performance_schema: bool = False) -> None:
+        """Describe a server; `performance_schema` lets it tell of its connections, which costs memory."""
+        super().__init__(durable=durable)
+        self._performance_schema = performance_schema
+
     def database_url(self, name: str) -> str:
         return f"mysql+aiomysql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
 
@@ -76,6 +81,7 @@ class MariaDB(DatabaseServer):
             "--max-connect-errors=1000000000",  # the probe below counts as an error, and so does each cut connection
             "--innodb-buffer-pool-size=64M",
             *(() if self._durable else _FAST),
+            *(("--performance-schema",) if self._performance_schema else ()),
         ]
 
     def _answers(self) -> bool:
