@@ -50,14 +50,14 @@ def load_routes() -> RouteTable:
     return RouteTable(discover(ROOT / "routes").routes, global_middleware())
 
 
-def create_migrations(settings: config.Settings) -> Migrations:
-    """Give the databases to all models, and the revisions to who asks; nothing is connected yet."""
+def create_migrations(settings: config.Settings, name: str | None = None) -> Migrations:
+    """Give the databases to all models, and the revisions of one to who asks; nothing is connected yet."""
     import_models(models)
     skew = settings.ingest.max_clock_skew
     database = Model.configure(settings.database.url, max_clock_skew=skew, **settings.database.options())
-    for name, (url, options) in settings.database.further().items():
-        Model.install(Database(url, max_clock_skew=skew, **options), name)
-    return Migrations(database, ROOT / "app" / "migrations")
+    for further, (url, options) in settings.database.further().items():
+        Model.install(Database(url, max_clock_skew=skew, **options), further)
+    return Migrations(database if name is None else Model.on(name).database(), ROOT / "app" / "migrations")
 
 
 def create_app(settings: config.Settings, routes: RouteTable) -> Application:

@@ -14,6 +14,8 @@ __all__ = ["Migrating", "add_migration_commands"]
 
 T = TypeVar("T")
 
+Further = Annotated[str | None, typer.Option("--database", help="One of DB_URLS, in place of the service's own.")]
+
 
 class Migrating(Protocol):
     """What these commands need of the module ``bootstrap.app``."""
@@ -23,20 +25,21 @@ class Migrating(Protocol):
     def load_settings(self) -> Any:
         """Read the settings and set the log up; raises ConfigurationError."""
 
-    def create_migrations(self, settings: Any, /) -> Migrations:
-        """The revisions of the database; nothing is connected yet."""
+    def create_migrations(self, settings: Any, database: str | None = None, /) -> Migrations:
+        """The revisions of the database, or of a further one of that name; nothing is connected yet."""
 
 
 def add_migration_commands(cli: typer.Typer, bootstrap: Migrating) -> None:
     """Add the commands to a command line."""
 
-    def run(work: Callable[[Migrations], Coroutine[Any, Any, T]]) -> T:
-        return uvloop.run(_with(bootstrap.create_migrations(bootstrap.load_settings()), work))
+    def run(work: Callable[[Migrations], Coroutine[Any, Any, T]], database: str | None = None) -> T:
+        return uvloop.run(_with(bootstrap.create_migrations(bootstrap.load_settings(), database), work))
 
     @cli.command()
-    def migrate() -> None:
+    def migrate(database: Further = None) -> None:
         """Bring the database's tables to where this version needs them."""
-        _tell("applied", run(lambda migrations: migrations.upgrade()), "Nothing to do: every revision is applied.")
+        steps = run(lambda migrations: migrations.upgrade(), database)
+        _tell("applied", steps, "Nothing to do: every revision is applied.")
 
     @cli.command("migrate:make")
     def make(message: Annotated[str, typer.Argument(help="What it does, in a few words.")]) -> None:
@@ -52,21 +55,24 @@ def add_migration_commands(cli: typer.Typer, bootstrap: Migrating) -> None:
     @cli.command("migrate:rollback")
     def rollback(
         steps: Annotated[int, typer.Argument(min=1, help="How many revisions.")] = 1,
+        database: Further = None,
     ) -> None:
         """Undo the newest revisions, with what is stored in the tables and columns that they made."""
-        _tell("undone", run(lambda migrations: migrations.rollback(steps)), "Nothing to undo: no revision is applied.")
+        undone = run(lambda migrations: migrations.rollback(steps), database)
+        _tell("undone", undone, "Nothing to undo: no revision is applied.")
 
     @cli.command("migrate:status")
-    def status() -> None:
+    def status(database: Further = None) -> None:
         """Show which revisions the database has."""
-        print(_listing(run(lambda migrations: migrations.state())))
+        print(_listing(run(lambda migrations: migrations.state(), database)))
 
     @cli.command("migrate:fresh")
     def fresh(
         yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+        database: Further = None,
     ) -> None:
         """Drop all tables with everything in them, and create them anew; asks first."""
-        migrations = bootstrap.create_migrations(bootstrap.load_settings())
+        migrations = bootstrap.create_migrations(bootstrap.load_settings(), database)
         if not yes:
             typer.confirm(f"Drop all tables of {migrations.database.address}, with everything in them?", abort=True)
         _tell(
