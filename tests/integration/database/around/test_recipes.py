@@ -10,7 +10,7 @@ from tests.conftest import FreshDatabase
 PRINTED_URL = "sqlite:///storage/example.db"
 
 
-@pytest.mark.parametrize("name", ["mixins", "retention", "repositories", "gateways", "time-series"])
+@pytest.mark.parametrize("name", ["mixins", "retention", "repositories", "gateways", "time-series", "engine", "several"])
 def test_recipes_run_on_each_database(name: str, fresh_database: FreshDatabase, tmp_path: Path) -> None:
     """Nothing but the URL differs."""
     text = (ROOT / "docs" / "database" / f"{name}.md").read_text()
