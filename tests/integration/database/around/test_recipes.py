@@ -10,7 +10,10 @@ from tests.conftest import FreshDatabase
 PRINTED_URL = "sqlite:///storage/example.db"
 
 
-@pytest.mark.parametrize("name", ["mixins", "retention", "repositories", "gateways", "time-series", "engine", "several"])
+PAGES = ["mixins", "retention", "repositories", "gateways", "time-series", "engine", "several"]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_recipes_run_on_each_database(name: str, fresh_database: FreshDatabase, tmp_path: Path) -> None:
     """Nothing but the URL differs."""
     text = (ROOT / "docs" / "database" / f"{name}.md").read_text()
