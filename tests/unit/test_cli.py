@@ -61,7 +61,7 @@ class Bootstrap:
     def create_app(self, _settings: Any, routes: RouteTable, /) -> Application:
         return Refused(BrokerOptions("127.0.0.1", 1), Database("sqlite://"), routes)
 
-    def create_migrations(self, _settings: Any, /) -> Migrations:
+    def create_migrations(self, _settings: Any, _database: str | None = None, /) -> Migrations:
         return Migrations(Database("sqlite://"), self.ROOT / "app" / "migrations")
 
 

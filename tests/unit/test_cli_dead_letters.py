@@ -65,7 +65,7 @@ class Bootstrap:
     def create_app(self, _settings: Any, routes: RouteTable, /) -> Application:
         return Application(BrokerOptions("127.0.0.1", 1), Model.configure(self._url), routes)
 
-    def create_migrations(self, _settings: Any, /) -> Migrations:
+    def create_migrations(self, _settings: Any, _database: str | None = None, /) -> Migrations:
         raise NotImplementedError
 
 
