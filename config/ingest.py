@@ -22,6 +22,7 @@ class IngestSettings(Group):
         workers: Processes that share the work.
         worker_timeout: Seconds for which a worker's event loop may stand still before the worker is replaced.
         blocking_alarm: Seconds for which a handler may block the event loop before that is told; 0 for never.
+        publish_queue: Publications of handlers that may be on their way at once.
     """
 
     window: int = setting("INGEST_WINDOW", 500, allowed="a number of messages, 1 to 65535", ge=1, le=65_535)
@@ -67,6 +68,7 @@ class IngestSettings(Group):
         ge=0,
         allow_inf_nan=False,
     )
+    publish_queue: int = setting("PUBLISH_QUEUE", 10_000, allowed="a number of messages, 1 or more", ge=1)
 
     def options(self, dead_letters: DeadLetterOptions, database_patience: float) -> IngestOptions:
         """What core needs, with what other groups say."""
@@ -79,5 +81,6 @@ class IngestSettings(Group):
             workers=self.workers,
             worker_timeout=self.worker_timeout,
             blocking_alarm=self.blocking_alarm,
+            publish_queue=self.publish_queue,
             dead_letters=dead_letters,
         )

@@ -75,6 +75,16 @@ class MqttSettings(Group):
     transport: Annotated[Transport, Lowercase] = setting("MQTT_TRANSPORT", "tcp", allowed="tcp or websockets")
     websocket_path: Text = setting("MQTT_WEBSOCKET_PATH", "/mqtt", allowed="a path that begins with /")
     status_topic: Text | None = setting("MQTT_STATUS_TOPIC", None, allowed="a topic name without wildcards")
+    will_delay: Annotated[int, Seconds] = setting(
+        "MQTT_WILL_DELAY",
+        0,
+        allowed="whole seconds or a duration such as 2m, 0 to 4294967295 seconds",
+        ge=0,
+        le=4_294_967_295,
+    )
+    connect_timeout: Annotated[float, Seconds] = setting(
+        "MQTT_CONNECT_TIMEOUT", 10.0, allowed="seconds, above 0", gt=0, allow_inf_nan=False
+    )
 
     @field_validator("broker")
     @classmethod
@@ -188,6 +198,8 @@ class MqttSettings(Group):
             websocket_path=self.websocket_path,
             tls=self._tls_options() if self.tls else None,
             status_topic=self.status_topic,
+            will_delay=self.will_delay,
+            connect_timeout=self.connect_timeout,
             receive_maximum=window,
             group_name=self.group_name,
         )

@@ -173,7 +173,7 @@ class Application:
         if self.embedded is not None:
             await self._start_embedded(self.embedded)
         connect = driver_for(self.broker)
-        self.publisher = Publisher(self.broker, connect)
+        self.publisher = Publisher(self.broker, connect, queue=self.ingest.publish_queue)
         self._dispatcher = Dispatcher(
             self.publisher, self.ingest.handler_timeout, translate, self.dead_letters, self._forwarding()
         )

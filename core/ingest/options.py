@@ -35,6 +35,7 @@ class IngestOptions:
         workers: Processes that share the work, when the command line says nothing else.
         worker_timeout: Seconds of silence after which a worker counts as frozen.
         blocking_alarm: Seconds for which a handler may block the event loop unnoticed; 0 for ever.
+        publish_queue: Publications of handlers that may be on their way at once.
         dead_letters: What is kept of messages that cannot be handled.
     """
 
@@ -46,4 +47,5 @@ class IngestOptions:
     workers: int = 1
     worker_timeout: float = 10.0
     blocking_alarm: float = 0.5
+    publish_queue: int = 10_000
     dead_letters: DeadLetterOptions = field(default_factory=DeadLetterOptions)

@@ -20,11 +20,12 @@ from paho.mqtt import MQTTException
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from core.mqtt.aiomqtt_socket import open_socket
+
 __all__ = ["ManualAckClient"]
 
 _BROKEN_INPUT = (OSError, ValueError, IndexError, TypeError, struct.error, MQTTException)
 _PUBLISHED_AT_ONCE = 20
-_HANDSHAKE_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 
 
@@ -81,19 +82,7 @@ class ManualAckClient(aiomqtt.Client):
             thread.shutdown(wait=False)
 
     def _create_socket(self) -> Any:
-        # In place of paho's, which leaves the socket open when a handshake fails. Runs in the thread.
-        sock = socket.create_connection((self._hostname, self._port), _HANDSHAKE_SECONDS)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_hostname=self._hostname, do_handshake_on_connect=False)
-                sock.do_handshake()
-            if self._websocket_path is None:
-                return sock
-            return _WebSocket(sock, self._hostname, self._port, self._tls is not None, self._websocket_path, None)
-        except BaseException:
-            sock.close()
-            raise
+        return open_socket(self._hostname, self._port, self._tls, self._websocket_path)
 
     @property
     def disconnected(self) -> asyncio.Future[None]:
@@ -308,16 +297,6 @@ class ManualAckClient(aiomqtt.Client):
         answer = self._answers.get(mid)
         if answer is not None and not answer.done():
             answer.set_result(reason_code)
-
-
-class _WebSocket(paho._WebsocketWrapper):
-    """paho's WebSocket, mended: after a partial write it answers 0, whereupon paho forgets the packet."""
-
-    def send(self, data: bytes | bytearray) -> int:
-        sent = super().send(data)
-        if not sent and data:
-            raise BlockingIOError
-        return sent
 
 
 class _Diary(logging.Handler):

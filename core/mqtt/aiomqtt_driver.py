@@ -229,8 +229,17 @@ def _client_options(options: BrokerOptions, *, clean_start: bool, will: Will | N
         "transport": options.transport,
         "websocket_path": options.websocket_path if options.transport == "websockets" else None,
         "tls": tls_context(options.tls) if options.tls else None,
-        "will": aiomqtt.Will(will.topic, will.payload, will.qos, will.retain) if will else None,
+        "timeout": options.connect_timeout,
+        "will": _will(will, options.will_delay if five else 0) if will else None,
     }
+
+
+def _will(will: Will, delay: int) -> aiomqtt.Will:
+    properties = None
+    if delay:
+        properties = Properties(PacketTypes.WILLMESSAGE)
+        properties.WillDelayInterval = delay
+    return aiomqtt.Will(will.topic, will.payload, will.qos, will.retain, properties)
 
 
 def _connect_properties(options: BrokerOptions, *, clean_start: bool) -> Properties:

@@ -19,12 +19,14 @@ class Capabilities:
         subscription_ids: The broker tags copies with subscription identifiers.
         retain_handling: A SUBSCRIBE can ask for retained messages only where it is new.
         max_qos: The highest QoS that may be subscribed without risk of loss.
+        resumes: A publication that a connection's end interrupted goes on where it was on the next one.
     """
 
     properties: bool
     subscription_ids: bool
     retain_handling: bool
     max_qos: int
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,6 @@ class Mqtt5Driver:
         max_payload: Bytes of a PUBLISH from which on it is not kept: it arrives as a message with
             ``truncated_size``, to be rejected and acknowledged.
         topic_alias_max: Topic aliases that the broker may use.
-        will_delay: Seconds that the broker waits with the will.
-        connect_timeout: Seconds that connecting may take.
     """
 
     def __init__(
@@ -46,13 +44,9 @@ class Mqtt5Driver:
         *,
         max_payload: int = 16 * 2**20,
         topic_alias_max: int = 64,
-        will_delay: int = 0,
-        connect_timeout: float = 10.0,
     ) -> None:
         self._max_payload = max_payload
         self._topic_alias_max = topic_alias_max
-        self._will_delay = will_delay
-        self._connect_timeout = connect_timeout
         self._sessions: dict[tuple[str, int, str], Session] = {}
 
     def __repr__(self) -> str:
@@ -78,7 +72,7 @@ class Mqtt5Driver:
         protocol = Mqtt5Protocol(options, packet, session, decoder, on_message, generation)
         opened = False
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(options.connect_timeout):
                 await self._open(options, protocol)
                 opened = True
                 connack = await protocol.connected
@@ -87,7 +81,7 @@ class Mqtt5Driver:
             if opened:
                 await protocol.gone
             # Else the event loop has closed the transport itself, and uvloop does not tell the protocol so.
-            raise self._translate(error, options) from error
+            raise _translate(error, options) from error
         asyncio.get_running_loop().call_soon(protocol.start)
         return Mqtt5Connection(protocol, session, connack)
 
@@ -97,7 +91,6 @@ class Mqtt5Driver:
                 options,
                 clean_start=clean_start,
                 will=will,
-                will_delay=self._will_delay,
                 topic_alias_max=self._topic_alias_max,
             )
         except (ValueError, OverflowError) as error:
@@ -121,15 +114,6 @@ class Mqtt5Driver:
             server_hostname=options.host if context is not None else None,
         )
 
-    def _translate(self, error: BaseException, options: BrokerOptions) -> BaseException:
-        if isinstance(error, TimeoutError):
-            return BrokerUnavailable(
-                f"the broker at {options.host}:{options.port} has not answered for {self._connect_timeout:g} s"
-            )
-        if isinstance(error, OSError):
-            return connection_problem(str(error), options)
-        return error
-
 
 class Mqtt5Connection:
     """One connection made by ``Mqtt5Driver``; see ``core.mqtt.connection.Connection``."""
@@ -144,6 +128,7 @@ class Mqtt5Connection:
             subscription_ids=connack.subscription_id_available,
             retain_handling=True,
             max_qos=2,
+            resumes=True,
         )
 
     def __repr__(self) -> str:
@@ -222,6 +207,16 @@ class Mqtt5Connection:
         """Disconnect; returns within seconds even when the broker is frozen."""
         self._protocol.disconnect()
         await asyncio.wait([self._protocol.gone], timeout=_CLOSE_PATIENCE)
+
+
+def _translate(error: BaseException, options: BrokerOptions) -> BaseException:
+    if isinstance(error, TimeoutError):
+        return BrokerUnavailable(
+            f"the broker at {options.host}:{options.port} has not answered for {options.connect_timeout:g} s"
+        )
+    if isinstance(error, OSError):
+        return connection_problem(str(error), options)
+    return error
 
 
 def _unavailable(error: BrokerError) -> BrokerUnavailable:

@@ -47,16 +47,13 @@ def limits_of(connack: mqtt5.ConnAckPacket) -> Limits:
     return Limits(connack.receive_max, connack.max_packet_size, int(connack.max_qos), connack.retain_available)
 
 
-def connect_packet(
-    options: BrokerOptions, *, clean_start: bool, will: Will | None, will_delay: int, topic_alias_max: int
-) -> bytes:
+def connect_packet(options: BrokerOptions, *, clean_start: bool, will: Will | None, topic_alias_max: int) -> bytes:
     """Write CONNECT.
 
     Args:
         options: How to present this client.
         clean_start: Whether to begin without the old session, and leave none.
         will: What the broker publishes when this client vanishes.
-        will_delay: Seconds that the broker waits with it.
         topic_alias_max: The highest topic alias that the broker may use.
 
     Raises:
@@ -67,7 +64,7 @@ def connect_packet(
         username=options.username,
         password=options.password.encode() if options.password is not None else None,
         clean_start=clean_start,
-        will=_will(will, will_delay) if will is not None else None,
+        will=_will(will, options.will_delay) if will is not None else None,
         keep_alive=options.keepalive,
         session_expiry_interval=0 if clean_start else options.session_expiry,
         receive_max=options.receive_maximum,

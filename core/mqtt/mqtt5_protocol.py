@@ -3,25 +3,24 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import mqtt5
 
-from core.exceptions import BrokerRefused, BrokerUnavailable, ProtocolError
+from core.exceptions import BrokerUnavailable, ProtocolError
 from core.message import Message
 from core.mqtt.mqtt5_codec import FROM_SERVER, Decoder, OversizePublish
 from core.mqtt.mqtt5_keepalive import Keepalive, Probe
 from core.mqtt.mqtt5_packets import PINGREQ, disconnect_packet, limits_of
+from core.mqtt.mqtt5_pending import Answer, Pending
 from core.mqtt.mqtt5_session import Session
 from core.mqtt.options import BrokerOptions
-from core.mqtt.reasons import REFUSED, connection_problem, refusal
+from core.mqtt.reasons import REFUSED, connection_problem, no_enhanced_authentication, refusal
 
 __all__ = ["Mqtt5Protocol"]
 
 _FAREWELL_PATIENCE = 1.0
 _LATE = 1.0
-
-Answer = mqtt5.SubAckPacket | mqtt5.UnsubAckPacket
 
 
 class Mqtt5Protocol(asyncio.BufferedProtocol):
@@ -63,8 +62,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         self._flowing = True
         self._paused = False
         self._ended = False
-        self._answers: dict[int, asyncio.Future[Answer]] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._pending = Pending(self._loop)
         #: The broker's CONNACK; fails when there will be none.
         self.connected: asyncio.Future[mqtt5.ConnAckPacket] = self._loop.create_future()
         #: Why the connection ended; ``None`` when we ended it.
@@ -178,7 +176,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         elif isinstance(packet, mqtt5.DisconnectPacket):
             self._end(refusal(int(packet.reason_code), _words(packet), self._options))
         elif isinstance(packet, mqtt5.AuthPacket):
-            self._end(self._no_enhanced_authentication(), disconnect_packet(0x82))
+            self._end(no_enhanced_authentication(self._options), disconnect_packet(0x82))
         elif isinstance(packet, mqtt5.ConnAckPacket):
             self._connack(packet)
 
@@ -201,12 +199,8 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
             self.connected.set_result(packet)
 
     def _answer(self, packet: Answer) -> None:
-        answer = self._answers.pop(packet.packet_id, None)
-        if answer is None:
-            raise ProtocolError("the broker answered a request that was not made", 0x82)
+        self._pending.answered(packet)
         self._session.outbound.give_back(packet.packet_id)
-        if not answer.done():
-            answer.set_result(packet)
 
     def _oversize(self, publish: OversizePublish, received_at: float) -> None:
         message = self._session.inbound.oversize(publish, self._generation, received_at)
@@ -259,18 +253,14 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         """
         self.check()
         packet_id = self._session.outbound.request_id()
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._answers[packet_id] = answer
+        answer = self._pending.answer_to(packet_id)
         self.write(encode(packet_id))
         return answer
 
     def wait(self) -> "asyncio.Future[None]":
         """Make a future that fails when the connection ends."""
         self.check()
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.add(future)
-        future.add_done_callback(self._waiting.discard)
-        return future
+        return self._pending.end_of_wait()
 
     # --- keeping alive ---
 
@@ -312,7 +302,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         if self.connected.done():
             self._session.end()
         self.lost.set_result(error)
-        self._fail_waiting(self._loss())
+        self._pending.fail(self._loss(), self.connected)
         if self._transport is None:
             return
         if farewell and not self._transport.is_closing():
@@ -324,27 +314,12 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         else:
             self._transport.abort()
 
-    def _fail_waiting(self, error: Exception) -> None:
-        waiting: list[asyncio.Future[Any]] = [self.connected, *self._answers.values(), *self._waiting]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
-        if not self.connected.cancelled():
-            # Who connects may have gone away; asyncio need not warn then.
-            self.connected.exception()
-
     def _loss(self) -> Exception:
         error = self.lost.result() if self.lost.done() else None
         return error or self._unavailable("was disconnected by this service")
 
     def _unavailable(self, what: str) -> BrokerUnavailable:
         return BrokerUnavailable(f"the broker at {self._options.host}:{self._options.port} {what}")
-
-    def _no_enhanced_authentication(self) -> BrokerRefused:
-        return BrokerRefused(
-            f"the broker at {self._options.host}:{self._options.port} asks for enhanced authentication, which "
-            "this driver does not speak; fix: use MQTT_USERNAME and MQTT_PASSWORD or a client certificate"
-        )
 
 
 def _words(packet: mqtt5.ConnAckPacket | mqtt5.DisconnectPacket) -> str:

@@ -43,6 +43,8 @@ class BrokerOptions:
         websocket_path: HTTP path for WebSockets.
         tls: Encryption, or ``None`` for none.
         status_topic: Topic for the retained birth message and last will, or ``None``.
+        will_delay: Seconds that the broker waits with the last will (MQTT 5): a short cut is then not seen by others.
+        connect_timeout: Seconds that connecting may take.
         receive_maximum: How many unacknowledged QoS 1 and 2 messages the broker may send.
         group_name: Names the sessions among which ``shared`` subscriptions are dealt out.
         shared: Whether to subscribe as one of that group.
@@ -60,6 +62,8 @@ class BrokerOptions:
     websocket_path: str = "/mqtt"
     tls: TLSOptions | None = None
     status_topic: str | None = None
+    will_delay: int = 0
+    connect_timeout: float = 10.0
     receive_maximum: int = 500
     group_name: str = "mqueduct"
     shared: bool = False

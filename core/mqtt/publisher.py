@@ -19,6 +19,8 @@ from core.mqtt.options import BrokerOptions
 
 __all__ = ["Publisher"]
 
+_SPARE_SECONDS = 40
+
 logger = structlog.get_logger(__name__)
 
 
@@ -29,18 +31,32 @@ class Publisher:
         options: Where the broker is; the client id gets the suffix ``-publisher``.
         connect: The driver.
         patience: Seconds for which a publication is tried again while the broker is away.
+        queue: Publications that may be on their way at once; further ones fail.
     """
 
-    def __init__(self, options: BrokerOptions, connect: Connect, patience: float = 20.0) -> None:
-        self._options = dataclasses.replace(options, client_id=f"{options.client_id}-publisher", status_topic=None)
+    def __init__(
+        self, options: BrokerOptions, connect: Connect, patience: float = 20.0, *, queue: int = 10_000
+    ) -> None:
+        self._options = dataclasses.replace(
+            options,
+            client_id=f"{options.client_id}-publisher",
+            status_topic=None,
+            # Longer than anybody waits for a publication.
+            session_expiry=int(patience) + _SPARE_SECONDS,
+        )
         self._connect = connect
         self._patience = patience
+        self._queue = queue
+        self._on_their_way = 0
+        self._problem: BrokerUnavailable | None = None
+        self._resuming = False
         self._connection: Connection | None = None
         self._watch: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"<Publisher {self._options.client_id!r} {'open' if self._connection else 'closed'}>"
+        state = "open" if self._connection else "closed"
+        return f"<Publisher {self._options.client_id!r} {state} on_their_way={self._on_their_way}>"
 
     async def publish(self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False) -> None:
         """Publish a message; see ``core.context.Client``."""
@@ -58,23 +74,33 @@ class Publisher:
         """Publish what is already encoded.
 
         Raises:
-            PublishError: The broker could not be reached in time, or does not accept the message.
+            PublishError: The broker could not be reached in time, does not accept the message, or too many are on
+                their way already. Its cause is a ``BrokerUnavailable`` where the broker is to blame.
             BrokerRefused: It refuses this client.
         """
+        if self._on_their_way >= self._queue:
+            raise PublishError(
+                f"cannot publish to {publication.topic!r:.80}: {self._queue} publications are on their way already; "
+                "fix: publish less at once, or raise PUBLISH_QUEUE"
+            ) from self._problem
+        self._on_their_way += 1
         backoff = Backoff(first=0.2, limit=5.0)
         problem: BrokerUnavailable | None = None
         try:
             async with asyncio.timeout(self._patience):
                 while True:
-                    problem = await self._attempt(publication)
+                    problem = self._problem = await self._attempt(publication)
                     if problem is None:
                         return
                     await asyncio.sleep(backoff.next())
-        except TimeoutError:
-            reason = problem or "no answer"
+        except TimeoutError as error:
+            problem = problem or BrokerUnavailable("no answer")
+            problem.__context__ = error
             raise PublishError(
-                f"cannot publish to {publication.topic!r:.80}: not delivered in {self._patience:g} s: {reason}"
+                f"cannot publish to {publication.topic!r:.80}: not delivered in {self._patience:g} s: {problem}"
             ) from problem
+        finally:
+            self._on_their_way -= 1
 
     async def _attempt(self, publication: Publication) -> BrokerUnavailable | None:
         try:
@@ -88,9 +114,23 @@ class Publisher:
     async def _connected(self) -> Connection:
         async with self._lock:
             if self._connection is None:
-                self._connection = await self._connect(self._options, 0, _ignore, clean_start=True)
+                self._connection = await self._open()
                 self._watch = asyncio.create_task(self._forget_when_lost(self._connection))
             return self._connection
+
+    async def _open(self) -> Connection:
+        """Connect, and go on with the session of the connection before.
+
+        The very first session is a fresh one: that of an earlier process knows packet identifiers that we do not.
+        """
+        if not self._resuming:
+            connection = await self._connect(self._options, 0, _ignore, clean_start=True)
+            if not connection.capabilities.resumes:
+                return connection
+            # A session that begins clean ends with its connection; the next one is kept.
+            await connection.close()
+            self._resuming = True
+        return await self._connect(self._options, 0, _ignore)
 
     async def _forget_when_lost(self, connection: Connection) -> None:
         try:

@@ -3,7 +3,7 @@
 from core.exceptions import BrokerRefused, BrokerUnavailable
 from core.mqtt.options import BrokerOptions
 
-__all__ = ["NOT_SHARED", "REFUSED", "connection_problem", "refusal"]
+__all__ = ["NOT_SHARED", "REFUSED", "connection_problem", "no_enhanced_authentication", "refusal"]
 
 #: Reason codes from here on are refusals.
 REFUSED = 0x80
@@ -70,3 +70,11 @@ def connection_problem(text: str, options: BrokerOptions) -> BrokerUnavailable |
         if words in text:
             return BrokerRefused(f"no encrypted connection to the broker at {where}: {explanation} ({text})")
     return BrokerUnavailable(f"no connection to the broker at {where}: {text}")
+
+
+def no_enhanced_authentication(options: BrokerOptions) -> BrokerRefused:
+    """The error for a broker that goes on with AUTH instead of CONNACK (MQTT 5 section 4.12)."""
+    return BrokerRefused(
+        f"the broker at {options.host}:{options.port} asks for enhanced authentication, which this driver does not "
+        "speak; fix: use MQTT_USERNAME and MQTT_PASSWORD or a client certificate"
+    )

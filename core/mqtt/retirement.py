@@ -95,6 +95,7 @@ class Retirement:
         """Retire the session; tries again until it is done, or the broker refuses."""
         backoff = Backoff()
         client_id = self._options.client_id
+        self._begin_generation()
         logger.info("taking a session over that is not used any more, to handle what waits in it", client_id=client_id)
         while True:
             try:
@@ -109,11 +110,13 @@ class Retirement:
                 return
             await asyncio.sleep(backoff.next())
 
-    async def _attempt(self) -> None:
+    def _begin_generation(self) -> None:
         self._generation += 1
+        self._drain.begin(self._generation)
+
+    async def _attempt(self) -> None:
         self._mark, self._marks = secrets.token_bytes(8), []
         self._reached.clear()
-        self._drain.begin(self._generation)
         connection = await self._connect(self._options, self._generation, self._receive)
         self._connection = connection
         try:
@@ -122,6 +125,7 @@ class Retirement:
                 await self._empty(connection)
         finally:
             self._connection = None
+            self._begin_generation()
             await connection.close()
         await self._end()
 
@@ -161,8 +165,7 @@ class Retirement:
 
     async def _end(self) -> None:
         """End the empty session: one that begins without the old and leaves none takes its place."""
-        connection = await self._connect(self._options, self._generation + 1, lambda message: None, clean_start=True)
-        self._generation += 1
+        connection = await self._connect(self._options, self._generation, lambda message: None, clean_start=True)
         await connection.close()
         await self._memory.forget_filters(self._options.client_id)
 

@@ -18,9 +18,9 @@ from core.exceptions import (
     PublishError,
 )
 from core.message import Message
-from core.mqtt.connection import Connect, Connection, Publication, Subscription
+from core.mqtt.connection import Connect, Connection, Publication
+from core.mqtt.grants import check_granted
 from core.mqtt.options import BrokerOptions
-from core.mqtt.reasons import NOT_SHARED, REFUSED
 from core.mqtt.retirement import END_MARKS
 from core.mqtt.subscriptions import UNCONFIRMED, Cover
 
@@ -30,7 +30,6 @@ __all__ = ["FilterMemory", "Receiver", "Subscriber", "SubscriberStatistics"]
 _STABLE_SECONDS = 30.0
 _SUSPICIOUS_LOSSES = 3
 _FAREWELL_SECONDS = 3.0
-_NAMED_FILTERS = 10
 
 logger = structlog.get_logger(__name__)
 
@@ -129,6 +128,7 @@ class Subscriber:
                 refusals are waited out: a broker may lose its password file and find it again.
             ConfigurationError: The TLS files cannot be used; later that is waited out too.
         """
+        self._begin_generation()
         while not self._closing:
             try:
                 await self._serve_one_connection()
@@ -162,9 +162,11 @@ class Subscriber:
             f"{self._options.client_id!r} too, give each service its own MQTT_CLIENT_ID"
         )
 
-    async def _serve_one_connection(self) -> None:
+    def _begin_generation(self) -> None:
         self._generation += 1
         self._receiver.begin(self._generation)
+
+    async def _serve_one_connection(self) -> None:
         will = self._status(b"offline", qos=1)
         connection = await self._connect(self._options, self._generation, self._receiver.receive, will=will)
         try:
@@ -176,6 +178,9 @@ class Subscriber:
         finally:
             self._ready.clear()
             self._connection = None
+            # Now and not with the next connection: what is done until then waits to be adopted, when the broker
+            # sends it again, and is not handed over for an acknowledgement that nobody can send.
+            self._begin_generation()
             await connection.close()
 
     async def _stay(self, connection: Connection) -> None:
@@ -231,7 +236,7 @@ class Subscriber:
             # Noted before the broker is told: a crash in between must not leave a filter unknown.
             unconfirmed = {s.filter: UNCONFIRMED for s in changes.subscribe if self._held.get(s.filter) != s.qos}
             await self._remember(self._held | unconfirmed)
-            _check(changes.subscribe, await connection.subscribe(changes.subscribe))
+            check_granted(changes.subscribe, await connection.subscribe(changes.subscribe))
         if changes.unsubscribe:
             # Afterwards: where one filter takes another's place, no message may fall in between.
             logger.info("unsubscribing filters that are not wanted any more", filters=changes.unsubscribe)
@@ -287,16 +292,3 @@ class Subscriber:
         if farewell := self._status(b"offline", qos=0):
             await connection.publish(farewell)
         await connection.close()
-
-
-def _check(subscriptions: Sequence[Subscription], codes: Sequence[int]) -> None:
-    if NOT_SHARED in codes:
-        raise BrokerRefused("the broker has no shared subscriptions; fix: run one worker, or take another broker")
-    refused = [s.filter for s, code in zip(subscriptions, codes, strict=True) if code >= REFUSED]
-    if refused:
-        names = ", ".join(map(repr, sorted(refused)[:_NAMED_FILTERS]))
-        more = f" and {len(refused) - _NAMED_FILTERS} more" if len(refused) > _NAMED_FILTERS else ""
-        raise BrokerRefused(f"the broker refuses to subscribe {names}{more}; fix: allow them in its access rules")
-    for subscription, code in zip(subscriptions, codes, strict=True):
-        if code < subscription.qos:
-            logger.warning("the broker grants less than asked", filter=subscription.filter, granted_qos=code)

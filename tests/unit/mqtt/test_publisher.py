@@ -1,6 +1,7 @@
 """The publisher: a connection of its own, opened on first use."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -8,7 +9,7 @@ from core.exceptions import BrokerRefused, BrokerUnavailable, PublishError
 from core.mqtt.connection import Publication
 from core.mqtt.options import BrokerOptions
 from core.mqtt.publisher import Publisher
-from tests.unit.mqtt.scripted import ScriptedConnection, ScriptedDriver, until
+from tests.unit.mqtt.scripted import FIVE, ScriptedConnection, ScriptedDriver, until
 
 OPTIONS = BrokerOptions("broker", client_id="me", status_topic="status")
 GONE = BrokerUnavailable("gone")
@@ -68,6 +69,46 @@ async def test_reconnects() -> None:
     assert ["a"] == [p.topic for p in first.published]
     assert ["b"] == [p.topic for p in third.published]
     assert "close" in broken.log
+
+
+async def test_a_resuming_driver_begins_clean_once_and_then_keeps_its_session() -> None:
+    """The first session ends what an earlier process has left; all later connections go on with one."""
+    resuming = dataclasses.replace(FIVE, resumes=True)
+    clean, first, second = [ScriptedConnection(capabilities=resuming) for _ in range(3)]
+    driver = ScriptedDriver([clean, first, second])
+    publisher = Publisher(OPTIONS, driver, patience=20)
+    await publisher.publish("a")
+    first.lose(GONE)
+    await until(lambda: "close" in first.log)
+    await publisher.publish("b")
+    await publisher.close()
+    assert [True, False, False] == [clean_start for _, _, clean_start in driver.attempts]
+    assert ["close"] == clean.log
+    assert [["a"], ["b"]] == [[p.topic for p in connection.published] for connection in (first, second)]
+    assert all(20 < options.session_expiry <= 60 for options, _, _ in driver.attempts)
+
+
+async def test_no_answer_is_the_brokers_fault() -> None:
+    """Who publishes in a handler is held then, as in any other outage."""
+    publisher = Publisher(OPTIONS, ScriptedDriver([]), patience=0.01)
+    with pytest.raises(PublishError, match="no answer") as caught:
+        await publisher.publish("a")
+    assert BrokerUnavailable is type(caught.value.__cause__)
+
+
+async def test_publications_on_their_way_are_bounded() -> None:
+    """One more fails at once, and names the setting; when there is room again, publishing goes on."""
+    connection = ScriptedConnection()
+    publisher = Publisher(OPTIONS, ScriptedDriver([GONE, connection]), queue=2)
+    waiting = [asyncio.create_task(publisher.publish(topic)) for topic in "ab"]
+    await until(lambda: publisher._problem is not None)
+    with pytest.raises(PublishError, match="PUBLISH_QUEUE") as caught:
+        await publisher.publish("c")
+    assert GONE is caught.value.__cause__, "the broker is away, so the handler waits"
+    await asyncio.gather(*waiting)
+    await publisher.publish("d")
+    await publisher.close()
+    assert {"a", "b", "d"} == {publication.topic for publication in connection.published}
 
 
 async def test_patience() -> None:

@@ -320,6 +320,18 @@ async def test_acknowledgements_of_the_past_are_dropped() -> None:
     assert [b"new"] == [message.payload for message in second.acknowledged]
 
 
+async def test_a_generation_ends_with_its_connection() -> None:
+    """And not when the next one is made: until then nothing may be handed over to be acknowledged."""
+    first = ScriptedConnection()
+    stand = Stand([first, GONE, GONE])
+    async with stand.running() as subscriber:
+        await subscriber.ready()
+        first.lose(GONE)
+        await stand.attempts(3)
+    assert [1, 2, 2] == [generation for _, generation, _ in stand.driver.attempts][:3]
+    assert [("begin", 1), ("resumed", False), ("begin", 2)] == stand.receiver.log[:3]
+
+
 async def test_messages_while_subscribing_can_be_acknowledged() -> None:
     """A kept session delivers before the SUBACK; those messages are acknowledged like others."""
     connection = ScriptedConnection(session_present=True)

@@ -29,10 +29,17 @@ def _read(octets: bytes) -> Any:
 def test_connect_says_all_that_the_options_say() -> None:
     """Session, limits, credentials and the will with its delay."""
     options = BrokerOptions(
-        "host", client_id="me", username="user", password="pässword", keepalive=7, session_expiry=60, receive_maximum=9
+        "host",
+        client_id="me",
+        username="user",
+        password="pässword",
+        keepalive=7,
+        session_expiry=60,
+        receive_maximum=9,
+        will_delay=5,
     )
     will = Publication("status", b"offline", qos=1, retain=True, content_type="text/plain")
-    packet = _read(connect_packet(options, clean_start=False, will=will, will_delay=5, topic_alias_max=3))
+    packet = _read(connect_packet(options, clean_start=False, will=will, topic_alias_max=3))
     assert ("me", "user", "pässword".encode()) == (packet.client_id, packet.username, packet.password)
     assert (False, 60, 7, 9, 3) == (
         packet.clean_start,
@@ -53,7 +60,7 @@ def test_connect_says_all_that_the_options_say() -> None:
 
 def test_a_clean_start_leaves_no_session_behind() -> None:
     """Its expiry is 0: nobody would ever fetch what waits in it."""
-    packet = _read(connect_packet(BrokerOptions("host"), clean_start=True, will=None, will_delay=0, topic_alias_max=0))
+    packet = _read(connect_packet(BrokerOptions("host"), clean_start=True, will=None, topic_alias_max=0))
     assert (True, 0, None) == (packet.clean_start, packet.session_expiry_interval, packet.will)
 
 
