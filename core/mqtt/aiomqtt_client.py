@@ -5,7 +5,6 @@ One object makes one connection: aiomqtt does not wait for the CONNACK of a seco
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 import ssl
@@ -20,6 +19,7 @@ from paho.mqtt import MQTTException
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from core.mqtt.aiomqtt_diary import Diary
 from core.mqtt.aiomqtt_socket import open_socket
 
 __all__ = ["ManualAckClient"]
@@ -41,11 +41,8 @@ class ManualAckClient(aiomqtt.Client):
     def __init__(
         self, deliver: Callable[[paho.MQTTMessage], None], tls: ssl.SSLContext | None = None, **options: Any
     ) -> None:
-        self._diary = _Diary()
-        # A logger of its own, or paho would report to stderr what is reported as an exception too.
-        logger = logging.Logger("mqtt", logging.ERROR)
-        logger.addHandler(self._diary)
-        super().__init__(logger=logger, **options)
+        self._diary = Diary()
+        super().__init__(logger=self._diary.logger(), **options)
         self._websocket_path = options["websocket_path"]
         self._deliver = deliver
         self._arrived: list[paho.MQTTMessage] = []
@@ -297,16 +294,3 @@ class ManualAckClient(aiomqtt.Client):
         answer = self._answers.get(mid)
         if answer is not None and not answer.done():
             answer.set_result(reason_code)
-
-
-class _Diary(logging.Handler):
-    """Keeps the last error that paho logs: it names causes, TLS alerts for one, only there."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.last = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        arguments = record.args if isinstance(record.args, tuple) else ()
-        errors = [str(argument) for argument in arguments if isinstance(argument, Exception)]
-        self.last = errors[-1] if errors else record.getMessage()

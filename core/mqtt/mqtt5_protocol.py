@@ -10,7 +10,7 @@ import mqtt5
 from core.exceptions import BrokerUnavailable, ProtocolError
 from core.message import Message
 from core.mqtt.mqtt5_codec import FROM_SERVER, Decoder, OversizePublish
-from core.mqtt.mqtt5_keepalive import Keepalive, Probe
+from core.mqtt.mqtt5_heartbeat import Heartbeat
 from core.mqtt.mqtt5_packets import PINGREQ, disconnect_packet, limits_of
 from core.mqtt.mqtt5_pending import Answer, Pending
 from core.mqtt.mqtt5_session import Session
@@ -20,7 +20,6 @@ from core.mqtt.reasons import REFUSED, connection_problem, no_enhanced_authentic
 __all__ = ["Mqtt5Protocol"]
 
 _FAREWELL_PATIENCE = 1.0
-_LATE = 1.0
 
 
 class Mqtt5Protocol(asyncio.BufferedProtocol):
@@ -51,10 +50,8 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         self._on_message = on_message
         self._generation = generation
         self._loop = asyncio.get_running_loop()
-        self._keepalive = Keepalive(options.keepalive, self._loop.time())
-        self._timer: asyncio.TimerHandle | None = None
+        self._heartbeat = Heartbeat(options.keepalive, lambda: self.write(PINGREQ), self._silent)
         self._patience: asyncio.TimerHandle | None = None
-        self._due = 0.0
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -93,7 +90,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         if self._ended:
             return
         self._decoder.filled(nbytes)
-        self._keepalive.received(self._loop.time())
+        self._heartbeat.received()
         self._read()
 
     def pause_writing(self) -> None:
@@ -110,9 +107,8 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
             self._end(connection_problem(str(exc) or type(exc).__name__, self._options))
         else:
             self._end(self._unavailable("closed the connection without saying why"))
-        for timer in (self._timer, self._patience):
-            if timer is not None:
-                timer.cancel()
+        if self._patience is not None:
+            self._patience.cancel()
         self._writable.set()
         self.gone.set_result(None)
 
@@ -126,14 +122,14 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
     def pause(self) -> None:
         """Stop delivering at once, and reading."""
         self._paused = True
-        self._keepalive.pause()
+        self._heartbeat.pause()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Deliver what was read before, then read again; never from within this call."""
         self._paused = False
-        self._keepalive.resume(self._loop.time())
+        self._heartbeat.resume()
         self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
@@ -192,9 +188,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         self._flowing = False
         self._decoder.accept = FROM_SERVER
         self._session.begin(limits_of(packet), kept=packet.session_present)
-        if packet.server_keep_alive is not None:
-            self._keepalive = Keepalive(packet.server_keep_alive, self._loop.time())
-        self._set_timer()
+        self._heartbeat.start(packet.server_keep_alive)
         if not self.connected.cancelled():
             self.connected.set_result(packet)
 
@@ -220,7 +214,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         """Send bytes; on a connection that has ended nothing happens."""
         if octets and not self._ended and self._transport is not None:
             self._transport.write(octets)
-            self._keepalive.sent(self._loop.time())
+            self._heartbeat.sent()
 
     def flush(self) -> None:
         """Send what the session has to send."""
@@ -262,27 +256,6 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         self.check()
         return self._pending.end_of_wait()
 
-    # --- keeping alive ---
-
-    def _set_timer(self) -> None:
-        deadline = self._keepalive.deadline()
-        if deadline is not None and not self._ended:
-            self._due = deadline
-            self._timer = self._loop.call_at(deadline, self._tick)
-
-    def _tick(self) -> None:
-        now = self._loop.time()
-        if now > self._due + _LATE and not self._paused:
-            # The event loop was blocked: the broker's answer may lie unread in the socket.
-            self._keepalive.resume(now)
-        probe = self._keepalive.probe(now)
-        if probe is Probe.PING:
-            self.write(PINGREQ)
-        elif probe is Probe.GIVE_UP:
-            self._end(self._unavailable(f"has not answered for {self._keepalive.interval:g} s"))
-            return
-        self._set_timer()
-
     # --- the end ---
 
     def disconnect(self) -> None:
@@ -299,6 +272,7 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
         if self._ended:
             return
         self._ended = True
+        self._heartbeat.stop()
         if self.connected.done():
             self._session.end()
         self.lost.set_result(error)
@@ -313,6 +287,9 @@ class Mqtt5Protocol(asyncio.BufferedProtocol):
             self._patience = self._loop.call_later(_FAREWELL_PATIENCE, self._transport.abort)
         else:
             self._transport.abort()
+
+    def _silent(self, seconds: float) -> None:
+        self._end(self._unavailable(f"has not answered for {seconds:g} s"))
 
     def _loss(self) -> Exception:
         error = self.lost.result() if self.lost.done() else None

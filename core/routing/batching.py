@@ -35,14 +35,12 @@ def handler_for(
     """
     takes_client = "client" in parameters
     given = {"client": None} if takes_client else {}
-    try:
-        inspect.signature(function).bind([], **given)
-    except TypeError as error:
+    if not _takes_one_list(function, parameters, given):
+        takes = ", ".join(str(parameter).partition(":")[0] for parameter in parameters.values()) or "none"
         raise BindingError(
             f"{route.describe()}: the batch action {route.action_name} must take one list of contexts (it takes: "
-            f"{', '.join(parameters) or 'none'}); fix: write async def "
-            f"{route.action_name.rpartition('.')[2]}(self, contexts)"
-        ) from error
+            f"{takes}); fix: write async def {route.action_name.rpartition('.')[2]}(self, contexts)"
+        )
 
     def call(contexts: Sequence[Context]) -> Any:
         return function(contexts, client=contexts[0].client) if takes_client else function(contexts)
@@ -57,3 +55,17 @@ def handler_for(
         return await bridge.call(lambda: call(contexts))
 
     return in_thread
+
+
+def _takes_one_list(
+    function: Callable[..., Any], parameters: dict[str, inspect.Parameter], given: dict[str, None]
+) -> bool:
+    kinds = [parameter.kind for parameter in parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds and inspect.Parameter.VAR_KEYWORD not in kinds:
+        # "*contexts" would hold the list itself; what a decorator takes as "*args, **kwargs" it hands on.
+        return False
+    try:
+        inspect.signature(function).bind([], **given)
+    except TypeError:
+        return False
+    return True

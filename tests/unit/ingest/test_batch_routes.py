@@ -516,6 +516,9 @@ async def test_what_a_batch_action_returns_answers_nobody() -> None:
 async def fine(contexts: Sequence[Context]) -> None: ...
 
 
+async def spreads(*contexts: Any) -> None: ...
+
+
 async def takes_nothing() -> None: ...
 
 
@@ -552,6 +555,7 @@ def routes_of(action: Callable[..., Any], **options: Any) -> Sequence[Route]:
         (fine, {"batch": 5, "order_by": "name"}, "order of arrival", "leave reply= and order_by= out"),
         (takes_nothing, {"batch": 5}, "one list of contexts (it takes: none)", "takes_nothing(self, contexts)"),
         (takes_parameter, {"batch": 5}, "(it takes: contexts, name)", "takes_parameter(self, contexts)"),
+        (spreads, {"batch": 5}, "one list of contexts (it takes: *contexts)", "spreads(self, contexts)"),
         (takes_only_client, {"batch": 5}, "one list of contexts", "takes_only_client(self, contexts)"),
         (takes_by_name, {"batch": 5}, "one list of contexts", "takes_by_name(self, contexts)"),
         (client_first, {"batch": 5}, "one list of contexts", "client_first(self, contexts)"),
