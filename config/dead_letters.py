@@ -19,6 +19,7 @@ class DeadLetterSettings(Group):
         max_payload: Bytes of a payload that are kept.
         retention: Seconds after which a letter is removed; 0 for never.
         topic: Where new letters are published as well.
+        crashes: How often a message may take the process down until it is set aside.
     """
 
     unroutable: bool = setting("DEAD_LETTER_UNROUTABLE", True, allowed="true or false")
@@ -39,6 +40,8 @@ class DeadLetterSettings(Group):
     )
     topic: Text | None = setting("DEAD_LETTER_TOPIC", None, allowed="a topic name without wildcards")
 
+    crashes: int = setting("DEAD_LETTER_CRASHES", 3, allowed="a number of crashes, 3 to 100", ge=3, le=100)
+
     @field_validator("topic")
     @classmethod
     def _check_topic(cls, value: str | None) -> str | None:
@@ -48,4 +51,4 @@ class DeadLetterSettings(Group):
 
     def options(self) -> DeadLetterOptions:
         """What core needs."""
-        return DeadLetterOptions(self.unroutable, self.max_payload, self.retention, self.topic)
+        return DeadLetterOptions(self.unroutable, self.max_payload, self.retention, self.topic, self.crashes)

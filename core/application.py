@@ -17,10 +17,11 @@ from core.database.dead_letters import DeadLetters
 from core.database.errors import translate
 from core.database.leases import Leases
 from core.database.migrations import Migrations
+from core.database.suspects import Suspects
 from core.database.timeseries import declarations
 from core.database.timeseries.maintenance import maintain
 from core.exceptions import DatabaseUnavailable
-from core.housekeeping import remove_old_letters
+from core.housekeeping import note_stop, remove_old_letters
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher, suspect
 from core.ingest.forwarding import Forwarder, check_topic
@@ -46,6 +47,7 @@ logger = structlog.get_logger(__name__)
 
 # Seconds; partitions are made for at least three hours to come.
 _TIME_SERIES_EVERY = 900.0
+_OLD_LETTERS_EVERY = 3600.0
 
 CLOSING_TIME = 5.0
 """Seconds for all connections to be closed after the drain."""
@@ -100,9 +102,17 @@ class Application:
         check_topic(self.ingest.dead_letters.topic, table)
         self.dead_letters = DeadLetters(database, self.ingest.dead_letters.max_payload)
         #: What is done beside the messages, by one worker; more can be added before ``start``.
-        self.chores = [Chore("time series", _TIME_SERIES_EVERY, partial(maintain, database))]
+        self.chores = [
+            Chore("time series", _TIME_SERIES_EVERY, partial(maintain, database)),
+            Chore(
+                "old dead letters",
+                _OLD_LETTERS_EVERY,
+                partial(remove_old_letters, self.dead_letters, self.ingest.dead_letters.retention),
+            ),
+        ]
         self._service = broker.client_id
         self._forwarder: Forwarder | None = None
+        self._suspects: Suspects | None = None
         self._slot: int | None = None
         self._workers = 1
         self._lease: Lease | None = None
@@ -178,6 +188,10 @@ class Application:
             self.publisher, self.ingest.handler_timeout, translate, self.dead_letters, self._forwarding()
         )
         self._consumer = self._new_consumer()
+        self._suspects = Suspects(self.database.engine, self.broker.client_id)
+        if await self._suspects.begin():
+            logger.warning("the process before this one went down; what is redelivered is handled with care")
+            self._consumer.watch(self._suspects, self.ingest.dead_letters.crashes)
         self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self.database, self._consumer)
         self._consumer.attach(self._subscriber)
         self._subscription = asyncio.create_task(self._subscriber.run())
@@ -188,8 +202,6 @@ class Application:
         if self._slot is None and self.table.watched:
             self._tasks.append(asyncio.create_task(self._watchdog.run()))
         if self._slot in (None, 1):
-            keeping = remove_old_letters(self.dead_letters, self.ingest.dead_letters.retention)
-            self._tasks.append(asyncio.create_task(keeping))
             self._tasks += [asyncio.create_task(repeat(chore)) for chore in self.chores]
             if self.embedded is None:
                 self._tasks.append(asyncio.create_task(self._retire_left_over(connect)))
@@ -326,11 +338,16 @@ class Application:
             if self.embedded is not None:
                 await self.embedded.stop()
             try:
-                if self._lease is not None:
-                    await self._lease.release()
+                await self._sign_off()
             finally:
                 for database in (self.database, *self.further.values()):
                     await database.close()
+
+    async def _sign_off(self) -> None:
+        if self._suspects is not None:
+            await note_stop(self._suspects)
+        if self._lease is not None:
+            await self._lease.release()
 
     def statistics(self) -> ApplicationStatistics:
         """The counters of every part."""

@@ -9,9 +9,9 @@ import structlog
 from core.exceptions import DatabaseError
 from core.instants import now
 
-__all__ = ["remove_old_letters"]
+__all__ = ["note_stop", "remove_old_letters"]
 
-_INTERVAL = 3600.0
+_FAREWELL_SECONDS = 1.0
 
 logger = structlog.get_logger(__name__)
 
@@ -23,20 +23,30 @@ class Prunable(Protocol):
         """Remove what is older."""
 
 
-async def remove_old_letters(letters: Prunable, age: float, interval: float = _INTERVAL) -> None:
-    """Remove dead letters that are too old, now and then, until cancelled.
+class Run(Protocol):
+    """The note that a process runs."""
+
+    async def end(self) -> None:
+        """It stops in order."""
+
+
+async def note_stop(run: Run) -> None:
+    """Note that the service stops in order; without the note the next start is a little more careful."""
+    try:
+        async with asyncio.timeout(_FAREWELL_SECONDS):
+            await run.end()
+    except (DatabaseError, TimeoutError) as error:
+        reason = str(error) or "the database does not answer"
+        logger.info("the orderly stop was not noted; the next start takes it for a crash", reason=reason)
+
+
+async def remove_old_letters(letters: Prunable, age: float) -> None:
+    """Remove dead letters that are too old.
 
     Args:
         letters: The letters.
         age: How old they may grow, in seconds; 0 for any age.
-        interval: Seconds between two looks.
     """
-    while age:
-        try:
-            removed = await letters.prune(now() - timedelta(seconds=age))
-        except DatabaseError as error:
-            logger.info("old dead letters were not removed; they are looked for again", reason=str(error))
-        else:
-            if removed:
-                logger.warning("old dead letters were removed (DEAD_LETTER_RETENTION)", letters=removed)
-        await asyncio.sleep(interval)
+    removed = await letters.prune(now() - timedelta(seconds=age)) if age else 0
+    if removed:
+        logger.warning("old dead letters were removed (DEAD_LETTER_RETENTION)", letters=removed)

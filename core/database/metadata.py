@@ -19,7 +19,15 @@ from sqlalchemy.dialects.mysql import LONGBLOB, MEDIUMTEXT
 import core.database.ddl  # noqa: F401
 from core.database.types import BigId, Instant
 
-__all__ = ["dead_letter_table", "lease_table", "metadata", "subscription_table", "writer_table"]
+__all__ = [
+    "dead_letter_table",
+    "lease_table",
+    "metadata",
+    "run_table",
+    "subscription_table",
+    "suspect_table",
+    "writer_table",
+]
 
 # MySQL's TEXT and BLOB end at 64 KiB.
 _LongText = Text().with_variant(MEDIUMTEXT(), "mysql", "mariadb")
@@ -51,6 +59,23 @@ lease_table = Table(
     Column("client_id", String(255), primary_key=True),
     Column("holder", String(64)),
     Column("beat", BigInteger, nullable=False),
+)
+
+#: Whether a process of a client id is at work; still true at the next start if it went down.
+run_table = Table(
+    "mqueduct_runs",
+    metadata,
+    Column("client_id", String(255), primary_key=True),
+    Column("running", Boolean, nullable=False),
+)
+
+#: After a crash: how often each redelivered message was begun.
+suspect_table = Table(
+    "mqueduct_suspects",
+    metadata,
+    Column("client_id", String(255), primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
+    Column("attempts", Integer, nullable=False),
 )
 
 #: The high-water row of each writer: the number of the last flush that it committed.

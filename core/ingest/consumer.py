@@ -11,6 +11,7 @@ import structlog
 
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.outcome import COPY, UNROUTABLE, Disposition, Failure, Outcome, Reason
+from core.ingest.quarantine import Attempted, Quarantine
 from core.ingest.scheduler import Scheduler
 from core.ingest.statistics import ConsumerStatistics
 from core.ingest.window import Slot, Window
@@ -66,6 +67,7 @@ class Consumer:
         self._received = 0
         self._ends: Counter[Disposition] = Counter()
         self._left: Counter[bool] = Counter()  # by whether the broker will send it again
+        self._quarantine: Quarantine | None = None
         # What is called later runs in the service's context, not in that of the handler that brought it about.
         self._context = contextvars.copy_context()
 
@@ -91,6 +93,30 @@ class Consumer:
     def attach(self, intake: Intake) -> None:
         """Say where acknowledgements go."""
         self._intake = intake
+
+    def watch(self, attempted: Attempted, limit: int) -> None:
+        """Suspect what is redelivered, because the process before this one went down.
+
+        Args:
+            attempted: Where attempts are noted.
+            limit: Crashes after which a message is set aside.
+        """
+        self._quarantine = Quarantine(attempted, limit, self)
+
+    @property
+    def in_work(self) -> int:
+        """How many messages are not settled."""
+        return len(self._in_work)
+
+    def admit(self, slot: Slot) -> None:
+        """Handle a message that comes out of quarantine."""
+        self._route(slot, slot.message)
+
+    def expel(self, slot: Slot, crashes: int) -> None:
+        """Make a dead letter of a message, because every time it was handled the process went down."""
+        error = RuntimeError(f"the process went down {crashes} times while it handled this message")
+        failure = Failure(Reason.CRASH_LOOP, error)
+        self._dispatcher.set_aside(slot.message, failure, functools.partial(self._settle, slot), crashes)
 
     def begin(self, generation: int) -> None:
         """A new connection is about to be made."""
@@ -118,7 +144,8 @@ class Consumer:
         self._in_work.add(slot)
         if self._window.full:
             self._pause()
-        self._route(slot, message)
+        if self._quarantine is None or not self._quarantine.takes(slot):
+            self._route(slot, message)
 
     def _leave(self, message: Message) -> None:
         self._left[message.qos > 0] += 1
@@ -147,6 +174,8 @@ class Consumer:
         if not self._in_work:
             self._idle.set()
         self._window.settle(slot)
+        if self._quarantine is not None:
+            self._quarantine.settled(slot)
         if not self._acknowledging:
             self._acknowledge_soon()
 
@@ -195,6 +224,8 @@ class Consumer:
         except TimeoutError:
             logger.warning("drain timed out; the broker will send the rest again", messages=len(self._in_work))
         cut_off = len(self._in_work)
+        if self._quarantine is not None:
+            await self._quarantine.close()
         await self._scheduler.cut_off()
         self._acknowledge()
         for slot in self._in_work:

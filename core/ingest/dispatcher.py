@@ -89,19 +89,22 @@ class Dispatcher:
         """Attempts that were made because the one before had failed."""
         return self._outages.repetitions
 
-    def set_aside(self, message: Message, failure: Failure, ended: Callable[[Outcome], None]) -> None:
+    def set_aside(
+        self, message: Message, failure: Failure, ended: Callable[[Outcome], None], attempts: int = 0
+    ) -> None:
         """Make a dead letter of a message that is not for any route.
 
         Args:
             message: The message.
             failure: Why.
             ended: Called with the outcome once the letter is committed.
+            attempts: How often it was tried.
         """
         clock = Deadline()
         clock.halt()
 
         async def run() -> None:
-            outcome = await self._office.set_aside(message, None, failure)
+            outcome = await self._office.set_aside(message, None, failure, attempts)
             self._deadlines.forget(clock)
             ended(outcome)
 

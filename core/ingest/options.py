@@ -14,12 +14,14 @@ class DeadLetterOptions:
         max_payload: Bytes of a payload that are kept; of a larger one only the beginning is.
         retention: Seconds after which a letter is removed; 0 for never.
         topic: Where new letters are published as well, or ``None``.
+        crashes: How often a message may take the process down until it is set aside.
     """
 
     unroutable: bool = True
     max_payload: int = 8 * 2**20
     retention: float = 30 * 86_400
     topic: str | None = None
+    crashes: int = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("client_id", name=op.f("pk_mqueduct_leases")),
     )
     op.create_table(
+        "mqueduct_runs",
+        sa.Column("client_id", sa.String(255), nullable=False),
+        sa.Column("running", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("client_id", name=op.f("pk_mqueduct_runs")),
+    )
+    op.create_table(
+        "mqueduct_suspects",
+        sa.Column("client_id", sa.String(255), nullable=False),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("client_id", "fingerprint", name=op.f("pk_mqueduct_suspects")),
+    )
+    op.create_table(
         "dead_letters",
         sa.Column("id", BigId, nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
@@ -120,6 +133,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("dead_letters")
+    op.drop_table("mqueduct_suspects")
+    op.drop_table("mqueduct_runs")
     op.drop_table("mqueduct_leases")
     op.drop_table("mqueduct_writers")
     op.drop_table("mqueduct_subscriptions")
