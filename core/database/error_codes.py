@@ -13,6 +13,7 @@ class Meaning(Enum):
     CONTENTION = "another transaction was in the way"
     LOGIN = "the database refuses the login; fix: check user, password and name in DATABASE_URL, and the user's rights"
     SCHEMA = "the database does not fit the models; fix: migrate it, or call Model.create_tables()"
+    POOLED = "PgBouncer gives the service a different connection for each transaction; fix: DB_PGBOUNCER=true"
     UNIQUE = "another row has the same unique key"
     INVALID = "the database refuses the value"
     UNKNOWN = "the database reports an error"
@@ -26,6 +27,7 @@ _POSTGRESQL = {
     "23505": Meaning.UNIQUE,
     "25006": Meaning.UNAVAILABLE,  # read only: a standby, soon to be promoted
     "25P03": Meaning.UNAVAILABLE,  # ended while idle in a transaction
+    "26000": Meaning.POOLED,  # a prepared statement that another connection has
     "28": Meaning.LOGIN,
     "3D": Meaning.LOGIN,
     "3F": Meaning.SCHEMA,
@@ -35,6 +37,7 @@ _POSTGRESQL = {
     "40P01": Meaning.CONTENTION,
     "42": Meaning.SCHEMA,
     "42501": Meaning.LOGIN,
+    "42P05": Meaning.POOLED,  # a prepared statement of the same name that somebody else has left behind
     "44000": Meaning.INVALID,  # the CHECK OPTION of a view
     "53": Meaning.UNAVAILABLE,
     "54000": Meaning.INVALID,

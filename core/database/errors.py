@@ -23,6 +23,7 @@ _ERRORS: dict[Meaning, type[DatabaseError]] = {
     Meaning.CONTENTION: Contention,
     Meaning.LOGIN: SchemaError,
     Meaning.SCHEMA: SchemaError,
+    Meaning.POOLED: SchemaError,
     Meaning.UNIQUE: UniqueViolation,
     Meaning.INVALID: InvalidValue,
     Meaning.UNKNOWN: DatabaseError,

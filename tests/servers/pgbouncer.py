@@ -16,11 +16,18 @@ class PgBouncer(Server):
 
     needs = ("pgbouncer",)
 
-    def __init__(self, postgres: PostgreSQL, *, connections: int = 10) -> None:
-        """Describe a PgBouncer; `connections` is how many it opens to each database."""
+    def __init__(self, postgres: PostgreSQL, *, connections: int = 10, forgiving: bool = False) -> None:
+        """Describe a PgBouncer.
+
+        Args:
+            postgres: the server behind it.
+            connections: how many it opens to each database.
+            forgiving: lets clients begin with settings that it ignores then.
+        """
         super().__init__()
         self._postgres = postgres
         self._connections = connections
+        self._ignored = "statement_timeout" if forgiving else ""
 
     @property
     def url(self) -> str:
@@ -47,6 +54,7 @@ auth_file = {accounts}
 pool_mode = transaction
 default_pool_size = {self._connections}
 max_client_conn = 500
+ignore_startup_parameters = {self._ignored}
 """,
         )
 

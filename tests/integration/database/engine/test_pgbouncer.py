@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, make_url, select, text
+from sqlalchemy import func, literal, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from core.database.database import Database
 from core.database.migrations import Migrations
-from core.exceptions import ConfigurationError, DatabaseUnavailable
+from core.exceptions import ConfigurationError, DatabaseUnavailable, SchemaError
 from core.model import Model
 from core.query import fetch, stream
 from tests.integration.database.writes.conftest import create_tables
@@ -76,6 +76,22 @@ async def test_a_service_that_was_not_told_of_it(name: str, bouncer: PgBouncer) 
     with pytest.raises(ConfigurationError, match="DB_PGBOUNCER=true"):
         await database.ping()
     await database.close()
+
+
+async def test_a_service_that_finds_out_late(
+    name: str, postgres: PostgreSQL, pgbouncer_factory: Callable[..., PgBouncer]
+) -> None:
+    """Some PgBouncers let everybody in; the riddle about statements that follows comes with its solution."""
+    bouncer = pgbouncer_factory(postgres, forgiving=True, connections=3)
+    Model.configure(bouncer.database_url(name), pool_size=10)
+
+    async def read_again_and_again() -> None:
+        while True:
+            await fetch(select(literal(1)))
+
+    with pytest.raises(SchemaError, match="DB_PGBOUNCER=true"):
+        await asyncio.gather(*[asyncio.wait_for(read_again_and_again(), 30) for _ in range(10)])
+    await Model.cleanup()
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "mysql://app@127.0.0.1/plant"])
