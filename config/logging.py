@@ -117,7 +117,11 @@ def _in_order(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
 
 def _escape(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
     # Topics and payloads come from strangers: their control characters must not reach the terminal.
-    return {
-        key: printable(value, keep="\n\t" if key in MULTILINE_KEYS else "") if isinstance(value, str) else value
-        for key, value in event_dict.items()
-    }
+    return {key: _escaped(key, value) if isinstance(value, str) else value for key, value in event_dict.items()}
+
+
+def _escaped(key: str, text: str) -> str:
+    if key in MULTILINE_KEYS:
+        # Indented, or a message with a line break could end in what looks like another record.
+        return printable(text, keep="\n\t").replace("\n", "\n  ")
+    return printable(text)

@@ -66,7 +66,11 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
     """Connect so that even a session of the user's own tells a database that is away from other trouble."""
     try:
         if isinstance(tls := options.get("ssl"), dict):
-            options |= {"ssl": _tls_context(tls)}
+            # Not changed in place: the next connection gets the same dictionary, and renewed files.
+            options = options | {"ssl": _tls_context(tls)}
+        if dialect.driver == "aiomysql" and options.get("password"):
+            # It sends passwords as Latin-1; servers keep them as the UTF-8 in which they were set.
+            options = options | {"password": options["password"].encode().decode("latin-1")}
         return dialect.connect(*arguments, **options)
     except OSError as error:
         raise unreachable(error) from error

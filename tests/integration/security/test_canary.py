@@ -19,7 +19,7 @@ from tests.servers.certificates import KEY_PASSWORD
 from tests.service import Service, copy_of_project, environment
 
 BROKER_SECRET = 'br0ker/c@nary "ü%'
-DATABASE_SECRET = "d@tabase:c@nary/%?#'+"
+DATABASE_SECRET = "d@tabase:c@nary/ł%?#'+"
 
 LOOSE_TONGUE = """
 import asyncio, logging, os, threading, warnings
@@ -170,7 +170,8 @@ def canary_on_mariadb(mariadb: MariaDB) -> None:
     """A database and its user."""
     mariadb.create_database("canary")
     escaped = DATABASE_SECRET.replace("'", "''")
-    mariadb.sql(f"create user canary@'%' identified by '{escaped}'; grant all on canary.* to canary@'%'")
+    mariadb.sql(f"set names utf8mb4; create user canary@'%' identified by '{escaped}'")
+    mariadb.sql("grant all on canary.* to canary@'%'")
 
 
 @pytest.fixture

@@ -237,6 +237,19 @@ def test_console_traceback():
     assert "\x1b" not in stream.getvalue()
 
 
+def test_forged_records():
+    """A line break in what a stranger sent begins no line that could be taken for another record."""
+    stream = configured(format="console")
+    try:
+        raise ValueError("no\n2026-11-21T00:00:00Z [info] all is well\r\u2028[info] really")
+    except ValueError:
+        structlog.get_logger("x").exception("failed\n2026 [info]", topic="a\n2026 [info]", rows=["b\n2026 [info]"])
+    first, *rest = stream.getvalue().splitlines()
+
+    assert 3 == first.count("\\n2026 [info]")
+    assert [] == [line for line in rest if not line.startswith((" ", "Traceback"))]
+
+
 @pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "loud"), ("LOG_FORMAT", "xml")])
 def test_wrong_values(problems, name, value):
     """A value outside of what is allowed is a problem of its variable."""
