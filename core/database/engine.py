@@ -3,6 +3,7 @@
 import itertools
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from core.database.errors import translate_driver, unreachable
 from core.database.options import EngineOptions, milliseconds
 from core.database.shifts import SQLITE_FUNCTION, shift_text
 from core.database.troubles import listen
-from core.exceptions import ConfigurationError
+from core.exceptions import ConfigurationError, SchemaError
 
 __all__ = ["build_engine"]
 
@@ -27,6 +28,13 @@ _FOUND_ROWS = 2
 _REFUSED_BY_PGBOUNCER = "unsupported startup parameter"
 
 _memory_numbers = itertools.count(1)
+
+
+class WrongConnection(SchemaError, ConfigurationError):
+    """A connection cannot be made as the settings want it: found at the start, or later when the server has changed.
+
+    Until somebody mends one of them it is like a login that is refused: no message is to blame.
+    """
 
 
 def build_engine(url: URL, options: EngineOptions, *, count_changes: bool = False) -> AsyncEngine:
@@ -76,16 +84,16 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
         raise unreachable(error) from error
     except dialect.loaded_dbapi.Error as error:
         if _REFUSED_BY_PGBOUNCER in str(error):
-            raise ConfigurationError(f"PgBouncer refuses the connection ({error}); fix: DB_PGBOUNCER=true") from error
+            raise WrongConnection(f"PgBouncer refuses the connection ({error}); fix: DB_PGBOUNCER=true") from error
         raise translate_driver(error) from error
     except TypeError as error:
         # "connect() got an unexpected keyword argument 'sslmod'"
-        raise ConfigurationError(f"an option in DATABASE_URL is not known to its driver: {error}") from error
+        raise WrongConnection(f"an option in DATABASE_URL is not known to its driver: {error}") from error
     except RuntimeError as error:
         if "cryptography" not in str(error):
             raise
         # MySQL 8's usual login over a connection without TLS.
-        raise ConfigurationError(f"{error}; fix: pip install cryptography, or use TLS (?ssl_ca=...)") from error
+        raise WrongConnection(f"{error}; fix: pip install cryptography, or use TLS (?ssl_ca=...)") from error
 
 
 def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
@@ -97,7 +105,7 @@ def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
         if "cipher" in options:
             context.set_ciphers(options["cipher"])
     except OSError as error:
-        raise ConfigurationError(f"the TLS files named in DATABASE_URL cannot be used: {error}") from error
+        raise WrongConnection(f"the TLS files named in DATABASE_URL cannot be used: {error}") from error
     context.check_hostname = options.get("check_hostname", True)
     return context
 
@@ -149,21 +157,25 @@ def _mend_aiomysql() -> None:
 
 def _mysql_session(statement_timeout: float, encrypted: bool) -> Any:
     def prepare(connection: Any, _record: object) -> None:
-        cursor = connection.cursor()
-        if encrypted:
-            # aiomysql goes on in the clear where a server, or somebody in between, offers no TLS.
-            cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
-            if not cursor.fetchone()[1]:
-                raise ConfigurationError("the database server offers no TLS, which DATABASE_URL asks for")
-        # Strict on every engine, so that a value which does not fit is refused and not cut.
-        cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
-        cursor.execute("SELECT VERSION()")
-        if "mariadb" in cursor.fetchone()[0].lower():
-            cursor.execute(f"SET SESSION max_statement_time = {float(statement_timeout)}")
-        else:
-            # MySQL applies it to SELECT only.
-            cursor.execute(f"SET SESSION max_execution_time = {milliseconds(statement_timeout)}")
-        cursor.close()
+        with ExitStack() as failing:
+            # SQLAlchemy would leave it open when something below fails.
+            failing.callback(connection.driver_connection.close)
+            cursor = connection.cursor()
+            if encrypted:
+                # aiomysql goes on in the clear where a server, or somebody in between, offers no TLS.
+                cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+                if not cursor.fetchone()[1]:
+                    raise WrongConnection("the database server offers no TLS, which DATABASE_URL asks for")
+            # Strict on every engine, so that a value which does not fit is refused and not cut.
+            cursor.execute("SET SESSION time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+            cursor.execute("SELECT VERSION()")
+            if "mariadb" in cursor.fetchone()[0].lower():
+                cursor.execute(f"SET SESSION max_statement_time = {float(statement_timeout)}")
+            else:
+                # MySQL applies it to SELECT only.
+                cursor.execute(f"SET SESSION max_execution_time = {milliseconds(statement_timeout)}")
+            cursor.close()
+            failing.pop_all()
 
     return prepare
 

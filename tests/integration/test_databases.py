@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import aiomqtt
 import pytest
 from sqlalchemy import make_url
 
@@ -12,7 +13,7 @@ import config
 from bootstrap.app import create_app, load_routes
 from core.model import Model
 from tests.conftest import FreshDatabase
-from tests.servers import Mosquitto, PostgreSQL, free_port
+from tests.servers import Mosquitto, PgBouncer, PostgreSQL, free_port
 from tests.service import ROOT, Service, environment
 
 SERVERS = pytest.mark.parametrize("fresh_database", ["postgres", "mariadb"], indirect=True)
@@ -141,3 +142,23 @@ async def test_an_application_holds_and_closes_all(tmp_path: Path) -> None:
     await application.stop()
     assert all(each._writes.buffer._closed for each in (application.database, archive))
     await Model.cleanup()
+
+
+async def test_a_service_behind_pgbouncer(
+    postgres: PostgreSQL, pgbouncer: PgBouncer, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    """Migrations at the start, leases, subscriptions, writes and reads of handlers: all of it works through it."""
+    postgres.create_database("bounced_service")
+    url = pgbouncer.database_url("bounced_service")
+    variables = settings(tmp_path, mosquitto.port, DATABASE_URL=url, DB_PGBOUNCER="true", MQTT_CLIENT_ID="bounced")
+    payload = '{{"value": 1, "timestamp": {}}}'
+    with Service(tmp_path, variables) as service:
+        await service.connected()
+        async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
+            for number in range(100):
+                await client.publish("sensors/bounced/data", payload.format(1_760_000_000 + number), qos=1)
+        stored = "select count(*) from sensor_readings"
+        await service.until(lambda: postgres.sql(stored, "bounced_service") == [["100"]])
+        assert 0 == service.stop()
+    assert (100, 0) == (service.summary()["received"], service.summary()["left"])
+    postgres.drop_database("bounced_service")

@@ -14,7 +14,7 @@ from tests.servers.mariadb import MariaDB
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.pgbouncer import PgBouncer
 from tests.servers.ports import free_port
-from tests.servers.postgresql import PostgreSQL
+from tests.servers.postgresql import PostgreSQL, PostgreSQLReplica
 from tests.servers.server import Server, ServerFailed
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Mosquitto",
     "PgBouncer",
     "PostgreSQL",
+    "PostgreSQLReplica",
     "Server",
     "ServerFailed",
     "ServerMissing",

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from typing import ClassVar
 
 from tests.servers import executables
 from tests.servers.database_server import PASSWORD, USER, DatabaseServer
@@ -13,7 +14,7 @@ _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 class PostgreSQL(DatabaseServer):
     """A cluster with one superuser, password authentication and no Unix socket."""
 
-    needs = ("initdb", "postgres", "psql", "pg_isready")
+    needs: ClassVar[tuple[str, ...]] = ("initdb", "postgres", "psql", "pg_isready")
     stop_signal = signal.SIGINT  # "fast": ends sessions instead of waiting for them
     administrative_database = "postgres"
 
@@ -62,3 +63,22 @@ class PostgreSQL(DatabaseServer):
     def _answers(self) -> bool:
         probe = [executables.find("pg_isready"), "--quiet", "--host=127.0.0.1", f"--port={self.port}"]
         return subprocess.run(probe, check=False).returncode == 0
+
+
+class PostgreSQLReplica(PostgreSQL):
+    """A hot standby that follows a running server; `sql` lets it wait and go on, as `pg_wal_replay_pause()` does."""
+
+    needs = (*PostgreSQL.needs, "pg_basebackup")
+
+    def __init__(self, primary: PostgreSQL) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def _prepare(self) -> None:
+        self._run(
+            [
+                executables.find("pg_basebackup"),
+                *(f"--pgdata={self.folder / 'cluster'}", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
+                f"--dbname=postgresql://{USER}:{PASSWORD}@127.0.0.1:{self._primary.port}/",
+            ]
+        )

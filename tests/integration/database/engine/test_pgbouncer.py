@@ -71,10 +71,12 @@ async def somebody(name: str, narrow: PgBouncer, narrowed: Database) -> AsyncIte
 
 
 async def test_a_service_that_was_not_told_of_it(name: str, bouncer: PgBouncer) -> None:
-    """Its first connection fails with the name of the setting, and not with a riddle about statements."""
+    """Its first connection fails with the name of the setting. In the middle of its life that is an outage."""
     database = Database(bouncer.database_url(name))
     with pytest.raises(ConfigurationError, match="DB_PGBOUNCER=true"):
         await database.ping()
+    with pytest.raises(SchemaError, match="DB_PGBOUNCER=true"):
+        await database.create(Note, {"text": "x"})
     await database.close()
 
 

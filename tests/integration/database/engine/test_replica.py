@@ -1,6 +1,7 @@
-"""A replica for reading. Another database stands in for it, so that one sees from where a row comes."""
+"""A replica for reading. Mostly another database stands in for it, so that one sees from where a row comes."""
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from core.model import Model
 from core.query import cursor_paginate, fetch, paginate, stream
 from tests.conftest import FreshDatabase
 from tests.integration.database.engine.conftest import Open
+from tests.integration.database.writes.conftest import create_tables
 from tests.integration.database.writes.models import Meter, Note
+from tests.integration.database.writes.observing import until
+from tests.servers import PostgreSQL, PostgreSQLReplica, ServerFailed
 
 
 @pytest.fixture
@@ -102,3 +106,32 @@ async def test_a_replica_that_is_away(database_url: str, free_port: int) -> None
     with pytest.raises(DatabaseUnavailable, match=r"the replica \(DB_READ_URL\): the database can"):
         await database.ping()
     await database.close()
+
+
+async def test_a_replica_that_lags_behind(postgres_factory: Callable[..., PostgreSQL]) -> None:
+    """A real one: what was just written is there for a session that does not only read, and soon for everybody."""
+    primary = postgres_factory()
+    url = primary.create_database("plant")
+    with PostgreSQLReplica(primary) as replica:
+        database = Model.configure(url, read_url=replica.database_url("plant"))
+        await create_tables(database)
+        await until(lambda: _has_table(replica))
+        replica.sql("select pg_wal_replay_pause()")
+        note = await Note.create(text="written")
+        assert await Note.find(note.id) is None
+        async with await Model.get_session() as session:
+            assert ["written"] == await fetch(select(Note.text), session=session)
+        replica.sql("select pg_wal_replay_resume()")
+        await until(lambda: _found(note.id))
+        assert ["written"] == await fetch(select(Note.text))
+        await Model.cleanup()
+
+
+def _has_table(replica: PostgreSQL) -> bool:
+    with contextlib.suppress(ServerFailed):  # it has no such database yet
+        return replica.sql("select to_regclass('written_everything') is not null", "plant") == [["t"]]
+    return False
+
+
+async def _found(key: int) -> bool:
+    return await Note.find(key) is not None
