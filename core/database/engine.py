@@ -27,6 +27,9 @@ _FOUND_ROWS = 2
 
 _REFUSED_BY_PGBOUNCER = "unsupported startup parameter"
 
+_POSTGRESQL_FILES = ("sslrootcert", "sslcert", "sslkey", "sslpassword")
+_ENCRYPTED = ("require", "verify-ca", "verify-full")
+
 _memory_numbers = itertools.count(1)
 
 
@@ -76,6 +79,8 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
         if isinstance(tls := options.get("ssl"), dict):
             # Not changed in place: the next connection gets the same dictionary, and renewed files.
             options = options | {"ssl": _tls_context(tls)}
+        if dialect.driver == "asyncpg" and not options.keys().isdisjoint(_POSTGRESQL_FILES):
+            options = _with_postgresql_files(options)
         if dialect.driver == "aiomysql" and options.get("password"):
             # It sends passwords as Latin-1; servers keep them as the UTF-8 in which they were set.
             options = options | {"password": options["password"].encode().decode("latin-1")}
@@ -94,6 +99,27 @@ def _connect(dialect: Any, _record: object, arguments: Any, options: Any) -> Any
             raise
         # MySQL 8's usual login over a connection without TLS.
         raise WrongConnection(f"{error}; fix: pip install cryptography, or use TLS (?ssl_ca=...)") from error
+
+
+def _with_postgresql_files(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give asyncpg a context for the files that a URL names as PostgreSQL's own library does."""
+    files = {name: options[name] for name in _POSTGRESQL_FILES if name in options}
+    mode = options.get("ssl", "verify-full")
+    if mode not in _ENCRYPTED:
+        raise ConfigurationError(
+            f"DATABASE_URL names files for TLS, but sslmode={mode} goes on without it; fix: sslmode=verify-full"
+        )
+    authority = files.get("sslrootcert", "system")
+    try:
+        context = ssl.create_default_context(cafile=None if authority == "system" else authority)
+        if "sslcert" in files:
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(files["sslcert"], files.get("sslkey"), files.get("sslpassword", ""))
+    except OSError as error:
+        raise ConfigurationError(f"the TLS files named in DATABASE_URL cannot be used: {error}") from error
+    # Everything else verifies the authority, as the library does where it is given one.
+    context.check_hostname = mode == "verify-full"
+    return {name: value for name, value in options.items() if name not in files} | {"ssl": context}
 
 
 def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
