@@ -161,6 +161,8 @@ def plan(atoms: Sequence[Atom], shapes: Shapes) -> list[Batch]:
             batches += _keyless(operations)
         elif {type(operation) for operation in operations} == {Insert}:
             batches += _inserts(operations)
+        elif (batch := _same_upserts(operations)) is not None:
+            batches.append(batch)
         else:
             batches += _mixed(operations, shapes)
     return batches
@@ -199,6 +201,22 @@ def _inserts(operations: Iterable[Operation]) -> list[Batch]:
             batch = batches[row.shape] = Batch(row.shape, [], wants_rows=row.shape in wanting)
         batch.rows.append(row)
     return sorted(batches.values(), key=_rank)
+
+
+def _same_upserts(operations: Sequence[Operation]) -> Batch | None:
+    """Nothing but upserts of one kind and shape, each of another key: nothing is to be merged."""
+    first = operations[0]
+    shape = first.shape
+    for operation in operations:
+        if not isinstance(operation, Upsert) or operation.shape is not shape or operation.kind != first.kind:
+            return None
+    rows = [row for operation in operations for row in operation.rows]
+    unique = {shape.key_of(row): row for row in rows}
+    if len(unique) < len(rows):
+        return None
+    batch = _batch(first, shape)
+    batch.rows += _in_key_order(unique)
+    return batch
 
 
 def _rank(batch: Batch) -> tuple[Any, ...]:

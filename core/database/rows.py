@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
+from core.database.types import Instant
 from core.database.values import Normaliser, is_sql, normaliser
 from core.exceptions import InvalidValue, UnknownField
+from core.instants import now
 
 __all__ = ["build", "change", "check_key", "check_names", "default_maker", "natural_key"]
 
@@ -126,9 +128,11 @@ def default_maker(column: Any) -> Callable[[], Any] | None:
         return lambda: constant
     if not default.is_callable or _takes_context(default.arg):
         return None
+    # SQLAlchemy wraps every callable so that it takes its execution context.
+    if getattr(default.arg, "__wrapped__", None) is now and isinstance(column.type, Instant):
+        return now  # type: ignore[no-any-return]
 
     def compute() -> Any:
-        # SQLAlchemy wraps every callable so that it takes its execution context.
         value = default.arg(None)
         return value if value is None or is_sql(value) else normalise(value)
 

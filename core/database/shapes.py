@@ -15,15 +15,16 @@ from core.database.bulk import (
     same_at_insert_and_update,
     travels_plain,
 )
+from core.database.columns import binds_of, column_check
 from core.database.rows import check_names, default_maker, natural_key
-from core.database.types import Instant
 from core.database.values import is_sql, longest_text, normaliser
 from core.exceptions import InvalidValue
+from core.instants import now
 
-__all__ = ["ComputedBySQL", "Row", "Shape", "Shapes"]
+__all__ = ["UNFIT", "ComputedBySQL", "Row", "Shape", "Shapes"]
 
-# What types raise on values of another type.
-_UNFIT = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+#: What types raise on values of another type.
+UNFIT = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
 
 class ComputedBySQL(Exception):
@@ -86,14 +87,21 @@ class Shape:
         }
         self.attributes = tuple(name for name in by_attribute if name in self.given or name in defaults)
         self.columns = tuple(by_attribute[name] for name in self.attributes)
-        self._defaults = tuple(defaults.items())
+        self._constants = {
+            name: maker() for name, maker in defaults.items() if getattr(by_attribute[name].default, "is_scalar", False)
+        }
+        varying = [(name, maker) for name, maker in defaults.items() if name not in self._constants]
+        self._defaults = tuple((name, maker) for name, maker in varying if maker is not now)
+        # What is to be the present time is the same instant in all columns of a row.
+        self._present = tuple(name for name, maker in defaults.items() if maker is now)
         self._normalise = tuple(
             (name, longest_text(by_attribute[name]), normaliser(by_attribute[name]) or _no_sql)
             for name in self.attributes
             if name in self.given
         )
+        self._checks = tuple((name, column_check(by_attribute[name], check)) for name, _, check in self._normalise)
         self._bound: Callable[[dict[str, Any]], Any] = _tuple_getter(self.attributes)
-        self._binds = _binds(self.columns, dialect)
+        self._binds = binds_of(self.columns, dialect)
         counted = self.table.autoincrement_column
         generated = [
             name for name, column in by_attribute.items() if name not in self.attributes and _generated(column)
@@ -159,18 +167,54 @@ class Shape:
                     raise self._refusal(name, value, error) from error
         for name, default in self._defaults:
             fields[name] = default()
+        fields |= self._alike()
         bound = self._bound(fields)
         if self._binds:
             values = list(bound)
             for index, bind in self._binds:
                 try:
                     values[index] = bind(values[index])
-                except _UNFIT as error:
+                except UNFIT as error:
                     name = self.attributes[index]
                     kind = type(fields[name]).__name__
                     raise InvalidValue(f"{self.model.__name__}.{name}: cannot store this {kind}") from error
             bound = tuple(values)
         return Row(self, fields, bound)
+
+    def rows(self, listed: Sequence[dict[str, Any]]) -> list[Row]:
+        """Build many rows at once, in a fraction of the time.
+
+        Args:
+            listed: Exactly the given fields of each row; taken over and completed, whatever happens.
+
+        Raises:
+            ValueError, TypeError, ...: ``row`` refuses one of them, too, and says which value.
+        """
+        for name, check in self._checks:
+            values = [fields[name] for fields in listed]
+            checked = check(values)
+            if checked is not values:
+                for fields, value in zip(listed, checked, strict=True):
+                    fields[name] = value
+        for name, default in self._defaults:
+            for fields in listed:
+                fields[name] = default()
+        if alike := self._alike():
+            for fields in listed:
+                fields.update(alike)
+        bound = [self._bound(fields) for fields in listed]
+        if self._binds:
+            columns: list[Sequence[Any]] = list(zip(*bound, strict=True))
+            for position, bind in self._binds:
+                column = columns[position]
+                one = self.attributes[position] in alike
+                columns[position] = [bind(column[0])] * len(column) if one else [bind(value) for value in column]
+            bound = list(zip(*columns, strict=True))
+        return [Row(self, fields, values) for fields, values in zip(listed, bound, strict=True)]
+
+    def _alike(self) -> dict[str, Any]:
+        """The defaults that rows which are built at one time have in common."""
+        return self._constants | dict.fromkeys(self._present, now()) if self._present else self._constants
 
     def _refusal(self, name: str, value: Any, error: ValueError) -> Exception:
         if is_sql(value):
@@ -253,18 +297,6 @@ def _columns(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
 
 def _generated(column: Column[Any]) -> bool:
     return column.table.autoincrement_column is column or column.server_default is not None
-
-
-def _binds(columns: Sequence[Column[Any]], dialect: Dialect) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
-    processors = ((index, _bind(column, dialect)) for index, column in enumerate(columns))
-    return tuple((index, processor) for index, processor in processors if processor is not None)
-
-
-def _bind(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    if type(column.type) is Instant and dialect.name == "postgresql":
-        # It is an instant already, and the driver takes it as it is.
-        return None
-    return column.type._cached_bind_processor(dialect)
 
 
 def _reads(

@@ -4,6 +4,8 @@ import copy
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import inspect
@@ -13,7 +15,7 @@ from core.database.buffer import WriteBuffer
 from core.database.flush import Insert, Operation, Upsert
 from core.database.options import EngineOptions
 from core.database.rows import natural_key
-from core.database.shapes import ComputedBySQL, Row, Shapes
+from core.database.shapes import UNFIT, ComputedBySQL, Row, Shape, Shapes
 from core.database.slow_queries import SlowQueries, WatchedWriter
 from core.database.types import Instant
 from core.database.writers.base import Writer
@@ -135,22 +137,13 @@ class Writes:
         """The operations of intents, or ``None`` when one of them cannot be written in bulk."""
         operations: list[Operation] = []
         for intent in intents:
-            last: Operation | None = None
-            for number, fields in enumerate(intent.rows):
-                shape = self._shapes.of(intent.model, fields)
+            number = 0
+            for shape, alike in groupby(intent.rows, partial(self._shapes.of, intent.model)):
                 if not (shape.bulk_upsert if intent.upsert else shape.bulk):
                     return None
-                try:
-                    row = shape.row(dict(fields))
-                except InvalidValue as error:
-                    if len(intent.rows) == 1:
-                        raise
-                    raise InvalidValue(f"row {number}: {error}") from error
-                if last is not None and last.shape is shape:
-                    last.rows.append(row)
-                else:
-                    last = _operation(intent, shape, row)
-                    operations.append(last)
+                rows = _rows(shape, list(alike), number, single=len(intent.rows) == 1)
+                operations.append(_operation(intent, shape, rows))
+                number += len(rows)
         return operations
 
     def _clamped(self, intent: Intent) -> Intent:
@@ -186,10 +179,34 @@ def _not_after(latest: datetime, name: str, fields: dict[str, Any]) -> dict[str,
     return {**fields, name: latest} if instant > latest else fields
 
 
-def _operation(intent: Intent, shape: Any, row: Row) -> Operation:
+def _rows(shape: Shape, listed: Sequence[Mapping[str, Any]], number: int, *, single: bool) -> list[Row]:
+    """Build rows at once; if that fails, one by one, to find out which one is to blame.
+
+    Args:
+        shape: Of the rows.
+        listed: Their fields.
+        number: Of the first one, for a message.
+        single: Whether no message needs a number.
+    """
+    try:
+        return shape.rows([dict(fields) for fields in listed])
+    except UNFIT:
+        pass
+    rows = []
+    for place, fields in enumerate(listed, start=number):
+        try:
+            rows.append(shape.row(dict(fields)))
+        except InvalidValue as error:
+            if single:
+                raise
+            raise InvalidValue(f"row {place}: {error}") from error
+    return rows
+
+
+def _operation(intent: Intent, shape: Shape, rows: list[Row]) -> Operation:
     if intent.upsert:
-        return Upsert(shape, [row], intent.newer_than)
-    return Insert(shape, [row], intent.wants_rows)
+        return Upsert(shape, rows, intent.newer_than)
+    return Insert(shape, rows, intent.wants_rows)
 
 
 def upsert_intent(model: type[Any], rows: Any, newer_than: str | None) -> Intent:

@@ -86,7 +86,7 @@ class PostgreSQLWriter:
         """Write one batch and advance in a single statement that commits by itself: one round trip, not three."""
         for row in batch.rows:
             # Should its answer get lost: what counts as stored before is found by its key.
-            row.duplicate = True
+            row.duplicate = not batch.upsert
         self.uncertain, self.failing = True, batch
         await self._write(driver, batch, sequence)
         self.uncertain, self.failing = False, None

@@ -31,6 +31,13 @@ async def test_a_new_row_gets_defaults_and_an_old_one_keeps_what_is_not_given(da
     assert ("up", 1) == await meter(database, "status", "level")
 
 
+async def test_upserted_rows_count_as_rows(database: Database) -> None:
+    """Whether they were there or not; duplicates are rows that nobody looked at."""
+    for _ in range(2):
+        await Meter.upsert([{"serial": serial, "level": 1} for serial in "ab"])
+    assert (4, 0) == database.statistics()[:2]
+
+
 async def test_older_rows_change_nothing(database: Database) -> None:
     """``newer_than`` lets equal and newer times through, and any time where none is stored."""
     await Meter.create(serial="m", level=0)

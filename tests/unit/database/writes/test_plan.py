@@ -28,6 +28,17 @@ def test_rows_of_one_shape_become_one_batch_in_the_order_of_their_keys() -> None
     assert [["a", "b", "c"]] == names(plan(atoms, known))
 
 
+def test_upserts_of_one_shape_become_one_batch_in_the_order_of_their_keys() -> None:
+    """With and without a time; a key that comes twice is written once, as its newest row says."""
+    known = shapes()
+    for newer_than in (None, "at"):
+        atoms = [atom(upsert(known, {"name": name, "a": 1, "at": 5}, newer_than)) for name in "cab"]
+        (batch,) = plan(atoms, known)
+        assert (True, newer_than, [["a", "b", "c"]]) == (batch.upsert, batch.newer_than, names([batch]))
+        (batch,) = plan([*atoms, atom(upsert(known, {"name": "a", "a": 2, "at": 6}, newer_than))], known)
+        assert [2, 1, 1] == [row.values["a"] for row in batch.rows]
+
+
 def test_of_rows_of_one_key_the_first_is_inserted() -> None:
     """The others have it as their twin, also across shapes, and each plan decides anew."""
     known = shapes()
