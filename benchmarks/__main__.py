@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from benchmarks import database_plans, driver, engine, ingest, latency, memory, proof, report, routing, scale, suite
+from benchmarks import database, driver, engine, ingest, latency, memory, proof, report, routing, scale, suite
 
 # Typer's own tracebacks are pages long.
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -18,7 +18,7 @@ cli.command("scale")(scale.main)
 cli.command("memory")(memory.main)
 cli.command("proof")(proof.main)
 cli.command("report")(report.main)
-cli.command("database")(database_plans.main)
+cli.command("database")(database.main)
 
 
 @cli.callback(invoke_without_command=True)

@@ -1,26 +1,21 @@
 """What a database does for the queries of ``core.query`` on a large table, by its own account."""
 
-import asyncio
 import json
-import tempfile
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from sqlalchemy import event, func, select, text
 
 from app.models import SensorReading
 from core.database.database import Database
 from core.model import Model
 from core.query import cursor_paginate, fetch, latest_per, paginate, sign_cursors, stream, time_buckets
-from tests.servers import MariaDB, PostgreSQL
 
-__all__ = ["Plan", "explain", "fill", "main", "page", "sent"]
+__all__ = ["Plan", "explain", "fill", "measure_plans", "page", "sent"]
 
 #: One reading of each device every ten seconds; readings of one time lie together, as they come in.
 _FILL = {
@@ -173,7 +168,14 @@ async def _stream(rows: int) -> None:
     print(f"\nstream of {number:,} instances: {taken:.1f} s while memory is traced, {peak / 2**20:.1f} MiB at most")
 
 
-async def _measure(url: str, rows: int, devices: int) -> None:
+async def measure_plans(url: str, rows: int, devices: int) -> None:
+    """Fill a database and print what it reads for each query.
+
+    Args:
+        url: An empty database.
+        rows: Readings in its table.
+        devices: Devices that they are of.
+    """
     database = Model.configure(url, statement_timeout=0)
     sign_cursors("a key for one benchmark")
     await Model.create_tables()
@@ -191,19 +193,3 @@ async def _measure(url: str, rows: int, devices: int) -> None:
     await _show("hours of all devices", database, lambda: time_buckets(SensorReading, "1h", mean=mean))
     await _stream(min(rows, 200_000))
     await Model.cleanup()
-
-
-def main(
-    rows: Annotated[int, typer.Option(min=1_000, max=10_000_000, help="Readings in the table.")] = 1_000_000,
-    devices: Annotated[int, typer.Option(min=1, max=100_000, help="Devices that they are of.")] = 1_000,
-) -> None:
-    """Queries on a large table: what each database reads for them."""
-    with ExitStack() as servers:
-        for kind in (PostgreSQL, MariaDB):
-            if (reason := kind.missing()) is not None:
-                print(f"{kind.__name__} is left out: {reason}")
-                continue
-            url = servers.enter_context(kind()).create_database("plans")
-            asyncio.run(_measure(url, rows, devices))
-        folder = Path(servers.enter_context(tempfile.TemporaryDirectory()))
-        asyncio.run(_measure(f"sqlite:///{folder / 'plans.db'}", rows, devices))
