@@ -111,7 +111,7 @@ def test_check_shows_all(mosquitto: Mosquitto, postgres: PostgreSQL, tmp_path: P
     assert "secret" not in done.stdout
 
 
-@SERVERS
+@pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
 async def test_a_further_database_is_migrated_by_name(
     fresh_database: FreshDatabase, mosquitto: Mosquitto, tmp_path: Path
 ) -> None:
