@@ -20,6 +20,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from core.mqtt.aiomqtt_diary import Diary
+from core.mqtt.aiomqtt_skim import Oversize, Skimmer
 from core.mqtt.aiomqtt_socket import open_socket
 
 __all__ = ["ManualAckClient"]
@@ -33,19 +34,25 @@ class ManualAckClient(aiomqtt.Client):
     """An aiomqtt client whose messages are acknowledged by hand.
 
     Args:
-        deliver: Called on the event loop with every message.
+        deliver: Called on the event loop with every message, and with what remains of its payload if that was too
+            large to keep.
+        max_payload: Bytes of a PUBLISH from which on only the beginning is kept.
         tls: For an encrypted connection.
         options: What ``aiomqtt.Client`` takes.
     """
 
     def __init__(
-        self, deliver: Callable[[paho.MQTTMessage], None], tls: ssl.SSLContext | None = None, **options: Any
+        self,
+        deliver: Callable[[paho.MQTTMessage, Oversize | None], None],
+        max_payload: int,
+        tls: ssl.SSLContext | None = None,
+        **options: Any,
     ) -> None:
         self._diary = Diary()
         super().__init__(logger=self._diary.logger(), **options)
         self._websocket_path = options["websocket_path"]
         self._deliver = deliver
-        self._arrived: list[paho.MQTTMessage] = []
+        self._arrived: list[tuple[paho.MQTTMessage, Oversize | None]] = []
         self._answers: dict[int, asyncio.Future[ReasonCode]] = {}
         self._unanswered = asyncio.Semaphore(_PUBLISHED_AT_ONCE)
         self._paused = False
@@ -54,6 +61,7 @@ class ManualAckClient(aiomqtt.Client):
         self._connack: Properties | None = None
         self.session_present = False
         self._client.manual_ack_set(True)
+        self._skimmer = Skimmer(self._client, max_payload)
         self._tls = tls
         self._client._create_socket = self._create_socket  # type: ignore[method-assign]
 
@@ -211,8 +219,8 @@ class ManualAckClient(aiomqtt.Client):
             raise aiomqtt.MqttError(f"the broker sent what cannot be read: {error!r}") from error
         # Outside of paho, whose reader an exception would leave in the middle of a packet.
         arrived, self._arrived = self._arrived, []
-        for message in arrived:
-            self._deliver(message)
+        for message, oversize in arrived:
+            self._deliver(message, oversize)
 
     def _write(self) -> None:
         try:
@@ -286,7 +294,7 @@ class ManualAckClient(aiomqtt.Client):
             self._end(aiomqtt.MqttError(self._diary.last or "it closed the connection"))
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        self._arrived.append(message)
+        self._arrived.append((message, self._skimmer.oversize(bytes(message.payload))))
 
     def _on_publish(
         self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties

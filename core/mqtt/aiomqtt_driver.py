@@ -19,6 +19,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from core.exceptions import BrokerRefused, BrokerUnavailable, PublishError
 from core.message import Message
 from core.mqtt.aiomqtt_client import ManualAckClient
+from core.mqtt.aiomqtt_skim import Oversize
 from core.mqtt.connection import Capabilities, Publication, Subscription, Will
 from core.mqtt.options import BrokerOptions
 from core.mqtt.reasons import REFUSED, connection_problem, refusal
@@ -44,10 +45,12 @@ async def connect(
 ) -> "AiomqttConnection":
     """Connect to the broker; see ``core.mqtt.connection.Connect``."""
 
-    def deliver(message: paho.MQTTMessage) -> None:
-        on_message(_message(message, generation))
+    def deliver(message: paho.MQTTMessage, oversize: Oversize | None) -> None:
+        on_message(_message(message, oversize, generation))
 
-    client = ManualAckClient(deliver, **_client_options(options, clean_start=clean_start, will=will))
+    client = ManualAckClient(
+        deliver, options.max_payload, **_client_options(options, clean_start=clean_start, will=will)
+    )
     try:
         await client.open()
     except BaseException as error:
@@ -177,7 +180,7 @@ class AiomqttConnection:
         await self._client.close()
 
 
-def _message(message: paho.MQTTMessage, generation: int) -> Message:
+def _message(message: paho.MQTTMessage, oversize: Oversize | None, generation: int) -> Message:
     try:
         topic = message.topic
     except UnicodeDecodeError as error:
@@ -185,7 +188,7 @@ def _message(message: paho.MQTTMessage, generation: int) -> Message:
     five = message.properties
     return Message(
         topic=topic,
-        payload=bytes(message.payload),
+        payload=bytes(message.payload) if oversize is None else oversize.excerpt,
         qos=message.qos,
         retain=message.retain,
         dup=message.dup,
@@ -197,6 +200,8 @@ def _message(message: paho.MQTTMessage, generation: int) -> Message:
         correlation_data=getattr(five, "CorrelationData", None),
         content_type=getattr(five, "ContentType", None),
         user_properties=tuple(getattr(five, "UserProperty", ())),
+        truncated_size=oversize.size if oversize is not None else 0,
+        digest=oversize.digest if oversize is not None else b"",
     )
 
 

@@ -34,18 +34,14 @@ class Mqtt5Driver:
     """Makes connections, and keeps what a session must remember from one to the next.
 
     Args:
-        max_payload: Bytes of a PUBLISH from which on it is not kept: it arrives as a message with
-            ``truncated_size``, to be rejected and acknowledged.
         topic_alias_max: Topic aliases that the broker may use.
     """
 
     def __init__(
         self,
         *,
-        max_payload: int = 16 * 2**20,
         topic_alias_max: int = 64,
     ) -> None:
-        self._max_payload = max_payload
         self._topic_alias_max = topic_alias_max
         self._sessions: dict[tuple[str, int, str], Session] = {}
 
@@ -68,7 +64,7 @@ class Mqtt5Driver:
         """
         packet = self._connect_packet(options, clean_start=clean_start, will=will)
         session = self._session(options, clean_start=clean_start)
-        decoder = Decoder(AT_FIRST, self._max_payload)
+        decoder = Decoder(AT_FIRST, options.max_payload)
         protocol = Mqtt5Protocol(options, packet, session, decoder, on_message, generation)
         opened = False
         try:

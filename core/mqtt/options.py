@@ -46,6 +46,8 @@ class BrokerOptions:
         will_delay: Seconds that the broker waits with the last will (MQTT 5): a short cut is then not seen by others.
         connect_timeout: Seconds that connecting may take.
         receive_maximum: How many unacknowledged QoS 1 and 2 messages the broker may send.
+        max_payload: Bytes of a message from which on it is not kept: it arrives with the first 4 KiB of its payload and
+            its ``truncated_size``.
         group_name: Names the sessions among which ``shared`` subscriptions are dealt out.
         shared: Whether to subscribe as one of that group.
     """
@@ -65,5 +67,6 @@ class BrokerOptions:
     will_delay: int = 0
     connect_timeout: float = 10.0
     receive_maximum: int = 500
+    max_payload: int = 8 * 2**20
     group_name: str = "mqueduct"
     shared: bool = False

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -661,3 +662,30 @@ async def test_websockets(driver: Driver, secure_mosquitto: Mosquitto, topic: st
         assert large == (await anext(listener.messages)).payload
     with pytest.raises(BrokerUnavailable):
         await client_of(driver, secure_mosquitto.port, transport="websockets").connect()
+
+
+# --- payloads that are too large ---
+
+
+@pytest.mark.parametrize("size", [4096, 100_000, 100_001, 3_000_000])
+async def test_large_payload_arrives_as_its_beginning(
+    driver: Driver, mosquitto: Mosquitto, topic: str, size: int
+) -> None:
+    """With its size and SHA-256, and acknowledged like any other; what follows is whole, and the memory is spared."""
+    client = client_of(driver, mosquitto.port, max_payload=100_000)
+    await subscribed(client, topic)
+    payload = bytes(range(251)) * (size // 251 + 1)
+    payload = payload[:size]
+    async with client.connected(), device(mosquitto.port) as sender:
+        for sent in (payload, b"next", payload, b"last"):
+            await sender.publish(topic, sent, qos=1)
+        await client.received(4)
+    large, following, again, last = client.inbox
+    # Topic and headers count too.
+    if size < 100_000:
+        assert (payload, 0, b"") == (large.payload, large.truncated_size, large.digest)
+    else:
+        digest = hashlib.sha256(payload).digest()
+        assert (payload[:4096], size, digest) == (large.payload, large.truncated_size, large.digest)
+        assert (large.payload, large.digest) == (again.payload, again.digest)
+    assert [(b"next", 0), (b"last", 0)] == [(each.payload, each.truncated_size) for each in (following, last)]
