@@ -67,7 +67,7 @@ def create_app(settings: config.Settings, routes: RouteTable) -> Application:
         settings.mqtt.broker_options(settings.ingest.window),
         migrations.database,
         routes,
-        settings.ingest.options(settings.dead_letters.options(), settings.database.startup_timeout),
+        settings.ingest_options(),
         embedded=settings.mqtt.embedded,
         create_tables=settings.database.creates_tables,
         migrations=migrations,

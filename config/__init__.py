@@ -11,15 +11,18 @@ from config._variables import FILE_SUFFIX, Problem, collect
 from config.database import DatabaseSettings
 from config.dead_letters import DeadLetterSettings
 from config.ingest import IngestSettings
+from config.limits import LimitSettings
 from config.logging import LoggingSettings, configure_logging
 from config.mqtt import MqttSettings
 from core.exceptions import ConfigurationError
+from core.ingest.options import IngestOptions
 from core.redaction import hide
 
 __all__ = [
     "DatabaseSettings",
     "DeadLetterSettings",
     "IngestSettings",
+    "LimitSettings",
     "LoggingSettings",
     "MqttSettings",
     "Settings",
@@ -32,6 +35,7 @@ GROUPS: Mapping[str, type[Group]] = {
     "mqtt": MqttSettings,
     "database": DatabaseSettings,
     "ingest": IngestSettings,
+    "limits": LimitSettings,
     "dead_letters": DeadLetterSettings,
     "logging": LoggingSettings,
 }
@@ -44,8 +48,13 @@ class Settings:
     mqtt: MqttSettings
     database: DatabaseSettings
     ingest: IngestSettings
+    limits: LimitSettings
     dead_letters: DeadLetterSettings
     logging: LoggingSettings
+
+    def ingest_options(self) -> IngestOptions:
+        """What core needs to know of all these to take messages in."""
+        return self.ingest.options(self.dead_letters.options(), self.limits, self.database.startup_timeout)
 
 
 def load(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Settings:

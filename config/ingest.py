@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import ByteSize
 
 from config._group import Group, Seconds, setting
+from config.limits import LimitSettings
 from core.ingest.options import DeadLetterOptions, IngestOptions
 
 __all__ = ["IngestSettings"]
@@ -70,7 +71,9 @@ class IngestSettings(Group):
     )
     publish_queue: int = setting("PUBLISH_QUEUE", 10_000, allowed="a number of messages, 1 or more", ge=1)
 
-    def options(self, dead_letters: DeadLetterOptions, database_patience: float) -> IngestOptions:
+    def options(
+        self, dead_letters: DeadLetterOptions, limits: LimitSettings, database_patience: float
+    ) -> IngestOptions:
         """What core needs, with what other groups say."""
         return IngestOptions(
             window=self.window,
@@ -83,4 +86,8 @@ class IngestSettings(Group):
             blocking_alarm=self.blocking_alarm,
             publish_queue=self.publish_queue,
             dead_letters=dead_letters,
+            max_payload=limits.payload,
+            limits=limits.routing,
+            qos0_window=limits.qos0_window,
+            qos0_drop=limits.qos0_drop,
         )

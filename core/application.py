@@ -91,7 +91,9 @@ class Application:
         further: Mapping[str, Database] | None = None,
     ) -> None:
         self.ingest = ingest or IngestOptions()
-        self.broker = dataclasses.replace(broker, receive_maximum=self.ingest.window)
+        self.broker = dataclasses.replace(
+            broker, receive_maximum=self.ingest.window, max_payload=self.ingest.max_payload
+        )
         self.database = database
         self.further = further or {}
         self.table = table
@@ -99,6 +101,7 @@ class Application:
         self.migrations = migrations
         self.create_tables = create_tables
         self.auto_migrate = auto_migrate
+        table.limits.take_over(self.ingest.limits)
         check_topic(self.ingest.dead_letters.topic, table)
         self.dead_letters = DeadLetters(database, self.ingest.dead_letters.max_payload)
         #: What is done beside the messages, by one worker; more can be added before ``start``.
@@ -247,6 +250,7 @@ class Application:
             protocol="3.1.1",
             status_topic=self.broker.status_topic,
             receive_maximum=self.broker.receive_maximum,
+            max_payload=self.broker.max_payload,
         )
 
     async def ready(self) -> None:
@@ -302,8 +306,14 @@ class Application:
             await asyncio.sleep(backoff.next())
 
     def _new_consumer(self) -> Consumer:
-        window = Window(self.ingest.window, self.ingest.window_bytes)
-        return Consumer(self.table, self._dispatcher, window, keep_unroutable=self.ingest.dead_letters.unroutable)
+        ingest = self.ingest
+        return Consumer(
+            self.table,
+            self._dispatcher,
+            Window(ingest.window, ingest.window_bytes, ingest.qos0_window),
+            keep_unroutable=ingest.dead_letters.unroutable,
+            qos0_drop=ingest.qos0_drop,
+        )
 
     async def stop(self) -> None:
         """Stop reading, drain, disconnect and close; the session stays at the broker."""

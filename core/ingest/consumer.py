@@ -10,15 +10,20 @@ from typing import Protocol
 import structlog
 
 from core.ingest.dispatcher import Dispatcher
+from core.ingest.options import Drop
 from core.ingest.outcome import COPY, UNROUTABLE, Disposition, Failure, Outcome, Reason
 from core.ingest.quarantine import Attempted, Quarantine
 from core.ingest.scheduler import Scheduler
+from core.ingest.shedding import Shedding
 from core.ingest.statistics import ConsumerStatistics
 from core.ingest.window import Slot, Window
 from core.message import Message
 from core.routing.table import RouteTable
 
 __all__ = ["Consumer", "Intake"]
+
+# Characters of a topic that the log shows of a message that is not for any route.
+_SHOWN_TOPIC = 200
 
 logger = structlog.get_logger(__name__)
 
@@ -47,16 +52,24 @@ class Consumer:
         dispatcher: Runs them.
         window: Bounds what is in flight.
         keep_unroutable: Whether messages of QoS 1 and 2 that no route matches become dead letters.
+        qos0_drop: Which message of QoS 0 goes when there are more than fit.
     """
 
     def __init__(
-        self, table: RouteTable, dispatcher: Dispatcher, window: Window, *, keep_unroutable: bool = True
+        self,
+        table: RouteTable,
+        dispatcher: Dispatcher,
+        window: Window,
+        *,
+        keep_unroutable: bool = True,
+        qos0_drop: Drop = "oldest",
     ) -> None:
         self._table = table
         self._dispatcher = dispatcher
         self._window = window
         self._keep_unroutable = keep_unroutable
         self._scheduler = Scheduler(dispatcher, self._settle)
+        self._shedding = Shedding(qos0_drop)
         self._intake: Intake | None = None
         self._paused = False
         self._open = True
@@ -86,7 +99,7 @@ class Consumer:
             unroutable=ends[Disposition.UNROUTABLE],
             copies_suppressed=ends[Disposition.COPY],
             returned_to_broker=self._left[True],
-            dropped_qos0=self._left[False],
+            dropped_qos0=self._left[False] + self._shedding.dropped,
             in_flight=len(self._in_work),
         )
 
@@ -138,14 +151,25 @@ class Consumer:
             self._ends[Disposition.COPY] += 1
             self._acknowledge_soon()
             return
+        if not message.qos and self._window.crowded and not self._make_room():
+            return
         slot = self._window.admit(message)
         if not self._in_work:
             self._idle.clear()
         self._in_work.add(slot)
-        if self._window.full:
+        if message.qos and self._window.full:
             self._pause()
         if self._quarantine is None or not self._quarantine.takes(slot):
             self._route(slot, message)
+
+    def _make_room(self) -> bool:
+        """Drop a message of QoS 0; returns whether it is another one than that which has just come in."""
+        slot = self._shedding.choose()
+        if slot is None:
+            return False
+        self._in_work.discard(slot)
+        self._window.settle(slot)
+        return True
 
     def _leave(self, message: Message) -> None:
         self._left[message.qos > 0] += 1
@@ -158,14 +182,17 @@ class Consumer:
         if not matches:
             self._settle_unroutable(slot, message)
             return
-        self._scheduler.submit(slot, matches)
+        if self._scheduler.submit(slot, matches) and not message.qos:
+            self._shedding.note(slot)
 
     def _settle_unroutable(self, slot: Slot, message: Message) -> None:
-        if message.qos and self._keep_unroutable:
-            failure = Failure(Reason.UNROUTABLE, LookupError("no route matches the topic"))
+        problem = self._table.limits.topic_problem(message.topic)
+        reason = Reason.UNROUTABLE if problem is None else Reason.BAD_TOPIC
+        if message.qos and (self._keep_unroutable or problem is not None):
+            failure = Failure(reason, LookupError(problem or "no route matches the topic"))
             self._dispatcher.set_aside(message, failure, functools.partial(self._settle, slot))
             return
-        logger.warning("message dropped", topic=message.topic, reason=Reason.UNROUTABLE.value, qos=message.qos)
+        logger.warning("message dropped", topic=message.topic[:_SHOWN_TOPIC], reason=reason.value, qos=message.qos)
         self._settle(slot, UNROUTABLE)
 
     def _settle(self, slot: Slot, outcome: Outcome) -> None:
@@ -187,6 +214,8 @@ class Consumer:
 
     def _acknowledge(self) -> None:
         self._acknowledging = False
+        if self._shedding.overloaded and self._window.relaxed:
+            self._shedding.relax()
         ready = self._window.ready()
         if ready and self._intake is not None:
             self._intake.acknowledge(ready)

@@ -18,8 +18,9 @@ from core.routing.route import Route
 
 __all__ = ["DeadLetterOffice", "LetterStore", "letter_for"]
 
-# What senders do wrong; the rest is for whoever wrote the service to mend.
-_THEIR_FAULT = (Reason.UNDECODABLE, Reason.INVALID, Reason.REJECTED, Reason.UNROUTABLE)
+# For whoever wrote the service to mend; the rest is what senders do wrong.
+_OURS = (Reason.HANDLER_ERROR, Reason.TIMEOUT, Reason.POISON_ROW, Reason.CRASH_LOOP)
+_SHOWN_TOPIC = 200
 
 logger = structlog.get_logger(__name__)
 
@@ -61,10 +62,10 @@ class DeadLetterOffice:
         """
         letter = letter_for(message, route, failure, attempts)
         new = await self._stored(letter)
-        tell = logger.warning if failure.reason in _THEIR_FAULT else logger.error
+        tell = logger.error if failure.reason in _OURS else logger.warning
         tell(
             "message dead-lettered",
-            topic=message.topic,
+            topic=message.topic[:_SHOWN_TOPIC],
             reason=failure.reason.value,
             error=str(failure),
             action=None if route is None else route.action_name,

@@ -1,8 +1,13 @@
 """How messages are taken in, and what becomes of those that cannot be handled: the options of a service."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-__all__ = ["DeadLetterOptions", "IngestOptions"]
+from core.routing.limits import Limits
+
+__all__ = ["DeadLetterOptions", "Drop", "IngestOptions"]
+
+Drop = Literal["oldest", "newest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,10 @@ class IngestOptions:
         blocking_alarm: Seconds for which a handler may block the event loop unnoticed; 0 for ever.
         publish_queue: Publications of handlers that may be on their way at once.
         dead_letters: What is kept of messages that cannot be handled.
+        max_payload: Bytes of a message from which on it is not taken in, but becomes a dead letter.
+        limits: Which topics and what JSON are taken.
+        qos0_window: Messages of QoS 0 in flight at most.
+        qos0_drop: Which message of QoS 0 goes when there are more.
     """
 
     window: int = 500
@@ -51,3 +60,7 @@ class IngestOptions:
     blocking_alarm: float = 0.5
     publish_queue: int = 10_000
     dead_letters: DeadLetterOptions = field(default_factory=DeadLetterOptions)
+    max_payload: int = 8 * 2**20
+    limits: Limits = field(default_factory=Limits)
+    qos0_window: int = 10_000
+    qos0_drop: Drop = "oldest"

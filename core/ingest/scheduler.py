@@ -49,8 +49,13 @@ class Scheduler:
     def __repr__(self) -> str:
         return f"<Scheduler running={len(self._dispatcher)} lanes={len(self._lanes)}>"
 
-    def submit(self, slot: Slot, matches: Sequence[RouteMatch]) -> None:
-        """Run every matching route for a message, as soon as its lane lets it."""
+    def submit(self, slot: Slot, matches: Sequence[RouteMatch]) -> bool:
+        """Run every matching route for a message, as soon as its lane lets it.
+
+        Returns:
+            Whether it waits: no handler has begun with it.
+        """
+        waits = True
         slot.pending = len(matches)
         for match in matches:
             if match.compiled.route.batch is not None:
@@ -62,7 +67,9 @@ class Scheduler:
                 job.in_turn = True
                 if not self._lanes.enter(key, job):
                     continue
+            waits = False
             self._dispatcher.start(job)
+        return waits
 
     def leave_lane(self, job: Job) -> None:
         """Let the next one of a job's lane begin, soon: not within the job that leaves it."""
@@ -80,7 +87,12 @@ class Scheduler:
         for _ in range(min(_MOST_BEGUN, len(self._following))):
             if self._cutting:
                 return
-            self._dispatcher.start(self._following.popleft())
+            job = self._following.popleft()
+            if job.slot.settled:  # dropped while it waited
+                self.leave_lane(job)
+                continue
+            job.slot.begun = True
+            self._dispatcher.start(job)
         self._starting = bool(self._following)
         if self._starting:
             self._soon(self._start_following)
@@ -103,8 +115,15 @@ class Scheduler:
             self._soon(self._start_batch, queue)
 
     def _start_batch(self, queue: BatchQueue[Gathered]) -> None:
-        if not self._cutting:
-            self._dispatcher.start_batch(Batch(queue.take(), queue, self))
+        if self._cutting:
+            return
+        gathered = [(slot, match) for slot, match in queue.take() if not slot.settled]  # not what was dropped
+        for slot, _ in gathered:
+            slot.begun = True
+        if gathered:
+            self._dispatcher.start_batch(Batch(gathered, queue, self))
+        elif queue.leave():
+            self._soon(self._start_batch, queue)
 
     def leave_queue(self, batch: Batch) -> None:
         """Let the next batch of the same route begin."""

@@ -20,6 +20,7 @@ class Slot(msgspec.Struct, eq=False, gc=False):
         pending: Routes that have not ended.
         outcome: The worst outcome of those that have.
         settled: Whether its handling has ended.
+        begun: Whether a handler has begun with it, after it had to wait.
     """
 
     message: Message
@@ -27,6 +28,7 @@ class Slot(msgspec.Struct, eq=False, gc=False):
     pending: int = 0
     outcome: Outcome | None = None
     settled: bool = False
+    begun: bool = False
 
 
 class Window:
@@ -37,14 +39,17 @@ class Window:
     so an acknowledgement on a later connection could name another message.
 
     Args:
-        slots: Messages in flight that fit.
+        slots: Messages of QoS 1 and 2 in flight that fit.
         max_bytes: Bytes in flight at which the window is full.
+        qos0_slots: Messages of QoS 0 in flight that fit.
     """
 
-    def __init__(self, slots: int, max_bytes: int) -> None:
+    def __init__(self, slots: int, max_bytes: int, qos0_slots: int = 10_000) -> None:
         self._slots = slots
         self._max_bytes = max_bytes
+        self._qos0_slots = qos0_slots
         self._count = 0
+        self._qos0_count = 0
         self._bytes = 0
         self._generation = 0
         self._orders: dict[int, deque[Slot]] = {1: deque(), 2: deque()}
@@ -54,7 +59,7 @@ class Window:
         return f"<Window {self._count}/{self._slots} messages {self._bytes}/{self._max_bytes} bytes>"
 
     def __len__(self) -> int:
-        return self._count
+        return self._count + self._qos0_count
 
     @property
     def full(self) -> bool:
@@ -69,6 +74,16 @@ class Window:
     def roomy(self) -> bool:
         """Whether reading may go on after a stop; lower than ``full``, so that it does not flutter."""
         return self._count <= self._slots * 3 // 4 and self._bytes <= self._max_bytes * 3 // 4
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is no room for a message of QoS 0; nobody stops reading for those."""
+        return self._qos0_count >= self._qos0_slots or self._bytes >= self._max_bytes
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether there is room for many messages of QoS 0."""
+        return self._qos0_count <= self._qos0_slots * 3 // 4 and self._bytes <= self._max_bytes * 3 // 4
 
     def begin(self, generation: int) -> None:
         """Start the order of a new connection; what older ones delivered is never acknowledged.
@@ -107,8 +122,11 @@ class Window:
     def admit(self, message: Message) -> Slot:
         """Take a message in; the caller stops reading when the window is then ``full``."""
         slot = Slot(message, message.size)
-        self._count += 1
         self._bytes += slot.size
+        if message.qos:
+            self._count += 1
+        else:
+            self._qos0_count += 1
         if message.qos and message.generation == self._generation:
             if self._adoptable:
                 # The broker has given the packet id to another message: the old one is over.
@@ -162,7 +180,10 @@ class Window:
         return ready
 
     def _release(self, slot: Slot) -> None:
-        self._count -= 1
+        if slot.message.qos:
+            self._count -= 1
+        else:
+            self._qos0_count -= 1
         self._bytes -= slot.size
 
 

@@ -12,6 +12,7 @@ from core.controller import Controller, ControllerAction
 from core.exceptions import BindingError
 from core.middleware import Handler
 from core.routing import action, batching
+from core.routing.limits import Limits
 from core.routing.payload import decoder_for
 from core.routing.route import Route
 
@@ -49,9 +50,14 @@ class BoundAction:
 
 
 class Binder:
-    """Binds actions to routes; makes each controller once."""
+    """Binds actions to routes; makes each controller once.
 
-    def __init__(self) -> None:
+    Args:
+        limits: Bounds of the payloads.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
         self._controllers: dict[type[Controller], Controller] = {}
 
     def bind(self, route: Route) -> BoundAction:
@@ -67,11 +73,11 @@ class Binder:
         parameters = dict(inspect.signature(function).parameters)
         if route.batch is not None:
             handler = batching.handler_for(route, function, parameters)
-            return BoundAction(batching.admit, _decoder(route, None), handler)
+            return BoundAction(batching.admit, _decoder(route, None, self._limits), handler)
         declared = _declared_types(route, function)
         call = _caller(function, *_plan(route, parameters, declared))
         reads_payload = route.payload is not None or not parameters.keys().isdisjoint(("payload", "context"))
-        decode = _decoder(route, declared.get("payload"))
+        decode = _decoder(route, declared.get("payload"), self._limits)
         if inspect.iscoroutinefunction(function):
             return BoundAction(_direct(call, reads_payload), decode)
         return BoundAction(_endpoint(call, action.runs_on_loop(function), reads_payload), decode)
@@ -170,10 +176,10 @@ def _constant(value: Any) -> Source:
     return lambda context: value
 
 
-def _decoder(route: Route, annotation: Any) -> Callable[[bytes], Any]:
+def _decoder(route: Route, annotation: Any, limits: Limits) -> Callable[[bytes], Any]:
     declared = annotation if route.payload is None else route.payload
     try:
-        return decoder_for(declared)
+        return decoder_for(declared, limits)
     except TypeError as error:
         raise BindingError(
             f"{route.describe()}: the payload type {declared!r} of {route.action_name} cannot be read "

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from core.exceptions import InvalidPayload, UndecodablePayload
+from core.routing.limits import Limits
 
 __all__ = ["decoder_for"]
 
@@ -22,7 +23,7 @@ _REASON_LENGTH = 300
 _REASON_PROBLEMS = 5
 
 
-def decoder_for(annotation: Any) -> Decoder:
+def decoder_for(annotation: Any, limits: Limits | None = None) -> Decoder:
     """Build the decoder for a declared payload type.
 
     JSON is taken strictly (RFC 8259): NaN, Infinity, lone surrogates, a byte order mark and numbers
@@ -33,6 +34,7 @@ def decoder_for(annotation: Any) -> Decoder:
         annotation: ``bytes`` and ``str`` take the payload as it is; ``None`` and ``Any`` take any
             JSON; everything else is a type to which the JSON is converted: msgspec.Struct,
             dataclass, TypedDict, pydantic model, and lists, unions and optionals of these.
+        limits: Bounds of the JSON; they may be changed until the first message comes.
 
     Returns:
         A function from the payload's bytes to the value; it raises UndecodablePayload (not the
@@ -46,9 +48,10 @@ def decoder_for(annotation: Any) -> Decoder:
         return typing.cast(Decoder, plain)
     if plain is str:
         return _text(annotation)
+    limits = limits or Limits()
     if plain in (None, object):
-        return _msgspec(Any)
-    return _pydantic(annotation) if _mentions_pydantic(annotation) else _msgspec(annotation)
+        return _msgspec(Any, limits)
+    return _pydantic(annotation, limits) if _mentions_pydantic(annotation) else _msgspec(annotation, limits)
 
 
 def _plain(annotation: Any) -> Any:
@@ -84,7 +87,7 @@ def _text(annotation: Any) -> Decoder:
     return constrained
 
 
-def _msgspec(annotation: Any) -> Decoder:
+def _msgspec(annotation: Any, limits: Limits) -> Decoder:
     try:
         decoder = msgspec.json.Decoder(annotation)
         unknown = next(_unknown_types(msgspec.inspect.type_info(annotation), set()), None)
@@ -97,12 +100,14 @@ def _msgspec(annotation: Any) -> Decoder:
         if not payload:
             raise UndecodablePayload("empty payload where JSON is expected")
         try:
-            return decoder.decode(payload)
+            value = decoder.decode(payload)
         except (msgspec.ValidationError, TypeError) as error:
             # TypeError: a list or object as a member of a set.
             raise InvalidPayload(f"the payload does not fit {_name(annotation)}: {_short(error)}") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UndecodablePayload(f"the payload is not JSON: {_short(error)}") from error
+        limits.check_json(payload)
+        return value
 
     return decode
 
@@ -122,14 +127,14 @@ def _unknown_types(node: Any, seen: set[int]) -> Iterator[Any]:
             yield from _unknown_types(getattr(node, field), seen)
 
 
-def _pydantic(annotation: Any) -> Decoder:
+def _pydantic(annotation: Any, limits: Limits) -> Decoder:
     try:
         adapter = TypeAdapter(annotation)
         adapter.rebuild(raise_errors=True)
     except (PydanticUserError, NameError) as error:
         raise TypeError(f"pydantic cannot convert JSON to it: {error}") from error
     # pydantic alone would let NaN, Infinity and 1e400 through.
-    check = _msgspec(Any)
+    check = _msgspec(Any, limits)
 
     def decode(payload: bytes) -> Any:
         check(payload)

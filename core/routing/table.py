@@ -11,6 +11,7 @@ from core.exceptions import BindingError, DuplicateRouteName, RoutingError
 from core.message import Message
 from core.middleware import Handler, Middleware, checked, fold
 from core.routing.binder import Binder, BoundAction
+from core.routing.limits import Limits
 from core.routing.pattern import Extract
 from core.routing.pulse import Pulse
 from core.routing.route import Route
@@ -88,7 +89,9 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route], middleware: Sequence[Middleware] = ()) -> None:
         middleware = checked(middleware, "global middleware")
-        binder = Binder()
+        #: What is taken; may be changed until the first message comes.
+        self.limits = Limits()
+        binder = Binder(self.limits)
         self.routes: list[CompiledRoute] = []
         self._trie: FilterTrie[CompiledRoute] = FilterTrie()
         self._matched: dict[str, list[RouteMatch]] = {}
@@ -117,7 +120,7 @@ class RouteTable:
                 self._literal[topic_filter] = (*self._literal.get(topic_filter, ()), compiled)
 
     def match(self, topic: str) -> list[RouteMatch]:
-        """Find every route that matches a topic name, in the order of declaration.
+        """Find every route that matches a topic name, in the order of declaration; none for a topic beyond the limits.
 
         The cost depends on the topic's levels, not on the number of routes; topics come back, so the
         last ones are remembered. The list is shared: do not change it.
@@ -138,6 +141,8 @@ class RouteTable:
         self._matched[topic] = matches
 
     def _find(self, topic: str) -> list[RouteMatch]:
+        if self.limits.topic_problem(topic) is not None:
+            return []
         levels = self._trie.split(topic)
         found = self._trie.match(levels)
         found += self._literal.get(topic, ())

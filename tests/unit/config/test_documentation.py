@@ -12,8 +12,8 @@ import config
 ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 DOCUMENT = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-ASSIGNMENT = re.compile(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$", re.MULTILINE)
-ROW = re.compile(r"^\| `([A-Z_]+)` \| (?:unset|`([^`]*)`) \|", re.MULTILINE)
+ASSIGNMENT = re.compile(r"^(?:# )?([A-Z][A-Z0-9_]+)=(.*)$", re.MULTILINE)
+ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| (?:unset|`([^`]*)`) \|", re.MULTILINE)
 
 
 def documented_in_example():
