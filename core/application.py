@@ -96,6 +96,7 @@ class Application:
         )
         self.database = database
         self.further = further or {}
+        self._databases = (database, *self.further.values())
         self.table = table
         self.embedded = EmbeddedBroker(broker.port) if embedded else None
         self.migrations = migrations
@@ -181,7 +182,7 @@ class Application:
         """
         await self.prepare()
         # A service waits outages out; its messages stay with the broker meanwhile.
-        for database in (self.database, *self.further.values()):
+        for database in self._databases:
             database.hold_writes()
         if self.embedded is not None:
             await self._start_embedded(self.embedded)
@@ -268,7 +269,7 @@ class Application:
 
     @property
     def _stalled(self) -> bool:
-        return self.database.holding or self._dispatcher.held > 0
+        return any(database.holding for database in self._databases) or self._dispatcher.held > 0
 
     async def serve(self) -> None:
         """Take messages in; ends only by being cancelled.
@@ -350,7 +351,7 @@ class Application:
             try:
                 await self._sign_off()
             finally:
-                for database in (self.database, *self.further.values()):
+                for database in self._databases:
                     await database.close()
 
     async def _sign_off(self) -> None:

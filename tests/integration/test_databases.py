@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 import config
 from bootstrap.app import create_app, load_routes
+from core.database.database import Database
 from core.model import Model
 from tests.conftest import FreshDatabase
 from tests.servers import Mosquitto, PgBouncer, PostgreSQL, free_port
@@ -129,7 +130,7 @@ async def test_a_further_database_is_migrated_by_name(
     assert "no database 'lake' is configured (but archive, default); fix: add it to DB_URLS" in wrong.stderr
 
 
-async def test_an_application_holds_and_closes_all(tmp_path: Path) -> None:
+async def test_an_application_holds_and_closes_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Handlers reach each by its name, with the pool that the settings describe; in an outage none loses a write."""
     urls = f'{{"archive": "sqlite:///{tmp_path / "archive.db"}"}}'
     variables = {"DATABASE_URL": f"sqlite:///{tmp_path / 'test.db'}", "DB_URLS": urls, "DB_POOL_SIZE": "3"}
@@ -139,6 +140,9 @@ async def test_an_application_holds_and_closes_all(tmp_path: Path) -> None:
     await application.start()
     assert [float("inf")] * 2 == [each._writes.buffer.patience for each in (application.database, archive)]
     await Model.on("archive").create_tables()
+    assert not application.statistics().handlers.stalled
+    monkeypatch.setattr(Database, "holding", property(lambda database: database is archive))
+    assert application.statistics().handlers.stalled
     await application.stop()
     assert all(each._writes.buffer._closed for each in (application.database, archive))
     await Model.cleanup()
