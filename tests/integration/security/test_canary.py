@@ -3,6 +3,7 @@
 Whatever it writes is searched for its secrets, in every form in which they might occur.
 """
 
+import json
 import signal
 import subprocess
 import sys
@@ -115,8 +116,8 @@ class Setting(NamedTuple):
     broker: Mosquitto
     certificates: Certificates
 
-    def run(self, *arguments: str, **variables: str) -> str:
-        """Run a command that is to fail; returns what it says."""
+    def run(self, *arguments: str, code: int = 1, **variables: str) -> str:
+        """Run a command that is to fail, or else to end with ``code``; returns what it says."""
         done = subprocess.run(
             [sys.executable, "main.py", *arguments],
             cwd=self.root,
@@ -126,7 +127,7 @@ class Setting(NamedTuple):
             timeout=60,
             check=False,
         )
-        assert 1 == done.returncode, done.stdout + done.stderr
+        assert code == done.returncode, done.stdout + done.stderr
         return done.stdout + done.stderr
 
 
@@ -226,11 +227,22 @@ async def let_it_talk(setting: Setting) -> str:
     return service.said()
 
 
-async def test_what_the_service_writes(on_postgresql: Setting) -> None:
-    """On PostgreSQL over MQTT 5, in JSON, with every statement echoed."""
+async def test_what_the_service_writes(on_postgresql: Setting, postgres: PostgreSQL) -> None:
+    """On PostgreSQL over MQTT 5, in JSON, with every statement echoed; and what it leaves in the database."""
     said = await let_it_talk(on_postgresql)
     assert_silent(said)
     assert 500 < said.count("***")
+    rows = postgres.sql("select row_to_json(letter) from dead_letters as letter", "canary")
+    kept = "\n".join(row[0] for row in rows)
+    assert 6 == len(rows)
+    assert_silent(kept)
+    assert 20 < kept.count("***")
+    told = on_postgresql.run("dead-letters", "list", code=0)
+    for row in rows:
+        number = str(json.loads(row[0])["id"])
+        told += on_postgresql.run("dead-letters", "show", number, code=0)
+    assert 6 < told.count("***")
+    assert_silent(told)
 
 
 async def test_what_the_service_writes_for_the_console(on_mariadb: Setting) -> None:
