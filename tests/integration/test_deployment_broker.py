@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.compose import PASSWORDS, ROOT, resolve
-from tests.servers import Certificates, Mosquitto, executables
+from tests.servers import Certificates, Mosquitto, executables, free_port
 
 CONFIGURATION = ROOT / "deploy" / "mosquitto" / "mosquitto.conf"
 ACL = ROOT / "deploy" / "mosquitto" / "acl"
@@ -30,6 +30,7 @@ class ShippedMosquitto(Mosquitto):
         """Take the server's certificate for the TLS listener that the guide describes."""
         super().__init__()
         self._certificate = certificates.server
+        self.service_port = free_port()
 
     def _prepare(self) -> None:
         text = CONFIGURATION.read_text() + fence("conf")
@@ -39,6 +40,7 @@ class ShippedMosquitto(Mosquitto):
         self._write("certs/server.key", self._certificate.key.read_text())
         replacements = {
             "listener 1883\n": f"listener {self.port} 127.0.0.1\n",
+            "listener 1884\n": f"listener {self.service_port} 127.0.0.1\n",
             "listener 8883\n": f"listener {self.tls_port} 127.0.0.1\n",
             "/mosquitto/data/": f"{self.folder}/",
             "/mosquitto/config/": f"{self.folder}/",
@@ -51,7 +53,7 @@ class ShippedMosquitto(Mosquitto):
 
     def run_in_container(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Run a command of the compose file against this broker's folder and port."""
-        replacements = {"/mosquitto/data": str(self.folder), "mosquitto_sub ": f"mosquitto_sub -p {self.port} "}
+        replacements = {"/mosquitto/data": str(self.folder), "-p 1884": f"-p {self.service_port}"}
         for there, here in replacements.items():
             command = [part.replace(there, here) for part in command]
         environment = {"PATH": executables.search_path(), **PASSWORDS}
@@ -90,9 +92,10 @@ def broker(services: dict[str, Any], certificates: Certificates) -> Iterator[Shi
         server.close()
 
 
-def client(program: str, server: Mosquitto, account: tuple[str, str] | None, *arguments: str) -> list[str]:
+def client(program: str, server: ShippedMosquitto, account: tuple[str, str] | None, *arguments: str) -> list[str]:
     login = ["-u", account[0], "-P", account[1]] if account else []
-    return [executables.find(program), "-p", str(server.port), *login, "-q", "1", *arguments]
+    port = server.service_port if account == SERVICE else server.port
+    return [executables.find(program), "-p", str(port), *login, "-q", "1", *arguments]
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -101,18 +104,18 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def publish(server: Mosquitto, account: tuple[str, str] | None, topic: str) -> int:
+def publish(server: ShippedMosquitto, account: tuple[str, str] | None, topic: str) -> int:
     command = client("mosquitto_pub", server, account, "-t", topic, "-m", topic)
     return subprocess.run(command, capture_output=True, check=False).returncode
 
 
-def subscribed(server: Mosquitto, account: tuple[str, str], name: str, *topics: str) -> None:
+def subscribed(server: ShippedMosquitto, account: tuple[str, str], name: str, *topics: str) -> None:
     """Leave a session at the broker that collects what comes to the topics."""
     filters = [part for topic in topics for part in ("-t", topic)]
     subprocess.run(client("mosquitto_sub", server, account, "-c", "-i", name, *filters, "-E"), check=True)
 
 
-def received(server: Mosquitto, account: tuple[str, str], name: str, count: int) -> list[str]:
+def received(server: ShippedMosquitto, account: tuple[str, str], name: str, count: int) -> list[str]:
     """Take `count` messages out of the session, or what is there when a minute is over."""
     command = client("mosquitto_sub", server, account, "-c", "-i", name, "-t", "mqueduct/unused")
     command += ["-C", str(count), "-W", "60"]
@@ -145,7 +148,7 @@ def test_a_device_listens_for_itself_only(broker: ShippedMosquitto) -> None:
     assert received(broker, device, "device", 2) == ["devices/pump-1/config", "sensors/pump-1/history/answer"]
 
 
-def die(server: Mosquitto, account: tuple[str, str], will_topic: str) -> None:
+def die(server: ShippedMosquitto, account: tuple[str, str], will_topic: str) -> None:
     """Connect with a last will, and vanish without a farewell."""
     will = ["--will-topic", will_topic, "--will-payload", will_topic, "--will-qos", "1"]
     command = client("mosquitto_sub", server, account, "-t", "devices/pump-1/kept", *will)
@@ -169,6 +172,18 @@ def test_no_way_around_the_rules(broker: ShippedMosquitto) -> None:
     for topic in ("devices/pump-2/config", "devices/pump-1/end"):
         publish(broker, SERVICE, topic)
     assert received(broker, device, "device", 2) == ["kept", "devices/pump-1/end"]
+
+
+def test_no_device_takes_the_session_of_another_client(broker: ShippedMosquitto, certificates: Certificates) -> None:
+    """A device that calls itself by the service's client id, or by another device's, harms neither."""
+    subscribed(broker, SERVICE, "mqueduct", "sensors/#")
+    publish(broker, SERVICE, "sensors/pump-1/data")
+    tls = ["-p", str(broker.tls_port), "--cafile", str(certificates.ca), "-h", "localhost"]
+    for id_of_another, listener in (("mqueduct", []), ("pump-2", []), ("mqueduct", tls)):
+        # A clean start in its name would delete the session and what waits in it.
+        thief = ["-i", id_of_another, "-t", "sensors/pump-1/other", "-m", "sensors/pump-1/other"]
+        subprocess.run(client("mosquitto_pub", broker, ("pump-1", DEVICE_PASSWORD), *listener, *thief), check=True)
+    assert received(broker, SERVICE, "mqueduct", 4) == ["sensors/pump-1/data", *["sensors/pump-1/other"] * 3]
 
 
 def test_accounts_are_added_as_documented(broker: ShippedMosquitto) -> None:

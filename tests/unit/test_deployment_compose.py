@@ -120,6 +120,16 @@ def test_broker_suits_the_service(services: dict[str, Any]) -> None:
     assert broker["persistent_client_expiration"] == f"{settings.mqtt.session_expiry // 86_400}d"
 
 
+def test_devices_and_services_have_ports_of_their_own(services: dict[str, Any]) -> None:
+    """The published port ties client ids to accounts; the services use the other one."""
+    text = (ROOT / "deploy" / "mosquitto" / "mosquitto.conf").read_text()
+    listeners = {int(part.split()[0]): part for part in text.split("\nlistener ")[1:]}
+    assert [True, False] == ["use_username_as_clientid true" in listeners[port] for port in (1883, 1884)]
+    assert ["1884", "1884"] == [services[app]["environment"]["MQTT_PORT"] for app in APPS]
+    assert "-p 1884 " in services["broker"]["healthcheck"]["test"][1]
+    assert "1884" not in str(services["broker"]["ports"])
+
+
 def test_client_ids_are_stable(services: dict[str, Any]) -> None:
     """Each service has a fixed client id of its own: the broker keeps the session under it."""
     names = {app: services[app]["environment"]["MQTT_CLIENT_ID"] for app in APPS}

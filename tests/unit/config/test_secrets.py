@@ -39,6 +39,18 @@ def test_file_variant_exists(name):
     assert f"{name}_FILE" in config.variable_names()
 
 
+@pytest.mark.parametrize("name", [name for group in config.GROUPS.values() for name in group.variables()])
+def test_what_sounds_secret_is_one(name):
+    """A setting whose name speaks of a secret is declared as one: it can come from a file, and nothing shows it."""
+    secrets = [secret for group in config.GROUPS.values() for secret in group.secrets()]
+    hidden = [secret for group in config.GROUPS.values() for secret in group.hidden()]
+    sounds_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "KEY", "URL"))
+
+    assert set(hidden) <= set(secrets)
+    if sounds_secret and not name.endswith("_FILE") and name != "MQTT_KEEPALIVE":
+        assert name in hidden
+
+
 @pytest.mark.parametrize(
     ("content", "secret"),
     [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s3cret \n\n", " s3cret \n")],
