@@ -106,7 +106,7 @@ def _with_postgresql_files(options: Mapping[str, Any]) -> dict[str, Any]:
     files = {name: options[name] for name in _POSTGRESQL_FILES if name in options}
     mode = options.get("ssl", "verify-full")
     if mode not in _ENCRYPTED:
-        raise ConfigurationError(
+        raise WrongConnection(
             f"DATABASE_URL names files for TLS, but sslmode={mode} goes on without it; fix: sslmode=verify-full"
         )
     authority = files.get("sslrootcert", "system")
@@ -116,7 +116,7 @@ def _with_postgresql_files(options: Mapping[str, Any]) -> dict[str, Any]:
             # Without a password OpenSSL would ask for one on the terminal.
             context.load_cert_chain(files["sslcert"], files.get("sslkey"), files.get("sslpassword", ""))
     except OSError as error:
-        raise ConfigurationError(f"the TLS files named in DATABASE_URL cannot be used: {error}") from error
+        raise WrongConnection(f"the TLS files named in DATABASE_URL cannot be used: {error}") from error
     # Everything else verifies the authority, as the library does where it is given one.
     context.check_hostname = mode == "verify-full"
     return {name: value for name, value in options.items() if name not in files} | {"ssl": context}
