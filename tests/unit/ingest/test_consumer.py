@@ -99,6 +99,20 @@ async def test_unroutable_message_is_logged_with_its_topic() -> None:
     assert [("unknown", "unroutable")] == [(line["topic"], line["reason"]) for line in logs]
 
 
+@pytest.mark.parametrize(("topic", "reason"), [("a\0b", "bad-topic"), ("a" * 1025, "bad-topic"), ("b", "unroutable")])
+async def test_topic_for_no_route_is_set_aside_or_dropped(topic: str, reason: str) -> None:
+    """QoS 1 becomes a dead letter, QoS 0 is counted; either way the reason is told."""
+    stage = Stage(routes(("#", nothing) if reason == "bad-topic" else nothing))
+    with capture_logs() as logs:
+        stage.deliver(1, topic)
+        stage.deliver(0, topic, qos=0)
+        await until(lambda: stage.intake.acknowledged)
+    assert {"received": 2, "dead_lettered": 1, "unroutable": 1} == stage.balance
+    assert {("message dead-lettered", reason), ("message dropped", reason)} == {
+        (line["event"], line["reason"]) for line in logs
+    }
+
+
 @pytest.mark.parametrize(("second", "end"), [(nothing, "processed"), (broken, "dead_lettered")])
 async def test_every_matching_route_runs_and_the_worst_end_counts(second: Any, end: str) -> None:
     """The message is settled when the last of its routes has ended."""
