@@ -48,7 +48,7 @@ def main(
                 missed |= not all(result.reached for result in uvloop.run(_writes(kind, url, write_rows, repeat)))
         if only is not Part.WRITES:
             with _fresh(kind, durable=False) as url:
-                uvloop.run(measure_plans(url, rows, devices))
+                missed |= not uvloop.run(measure_plans(url, rows, devices))
     if missed:
         raise typer.Exit(1)
 

@@ -107,7 +107,10 @@ class Application:
         self.dead_letters = DeadLetters(database, self.ingest.dead_letters.max_payload)
         #: What is done beside the messages, by one worker; more can be added before ``start``.
         self.chores = [
-            Chore("time series", _TIME_SERIES_EVERY, partial(maintain, database)),
+            *[
+                Chore("time series", _TIME_SERIES_EVERY, partial(maintain, each))
+                for each in (database, *self.further.values())
+            ],
             Chore(
                 "old dead letters",
                 _OLD_LETTERS_EVERY,

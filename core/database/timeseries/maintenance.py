@@ -1,6 +1,9 @@
 """Keeping time series in order: partitions ahead of time, rows in their places, old rows gone."""
 
+from collections.abc import Sequence
+
 import structlog
+from sqlalchemy import Connection, inspect
 
 from core.database import retention
 from core.database.database import Database
@@ -37,7 +40,8 @@ async def maintain(database: Database) -> list[Maintained]:
     if not declared:
         return []
     if database.engine.dialect.name != "postgresql":
-        done = [await _prune(database, declaration) for declaration in declared]
+        there = await _those_in(database, declared)
+        done = [await _prune(database, declaration) for declaration in there]
     else:
         with translated():
             async with exclusive(database.engine.url, database.options) as connection:
@@ -46,6 +50,18 @@ async def maintain(database: Database) -> list[Maintained]:
         if any(maintained[1:]):
             logger.info("a time series was put in order", **maintained._asdict())
     return done
+
+
+async def _those_in(database: Database, declared: Sequence[Declaration]) -> list[Declaration]:
+    """The time series whose tables a database has: models may live in several."""
+
+    def look(connection: Connection) -> list[Declaration]:
+        known = inspect(connection)
+        return [each for each in declared if known.has_table(each.table.name, each.table.schema)]
+
+    with translated():
+        async with database.engine.connect() as connection:
+            return await connection.run_sync(look)
 
 
 async def _prune(database: Database, declared: Declaration) -> Maintained:

@@ -25,6 +25,13 @@ async def test_old_rows_are_removed(database: Database) -> None:
     assert reading.at == (await Reading.find(reading.id)).at  # type: ignore[union-attr]
 
 
+async def test_tables_that_are_not_there_are_left_out(database: Database) -> None:
+    """They may be in another database."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(Event.__table__.drop)  # type: ignore[attr-defined]
+    assert ["series_readings"] == [done.table for done in await maintain(database)]
+
+
 async def test_the_time_is_indexed(database: Database) -> None:
     """A plain index."""
     async with database.engine.connect() as connection:
