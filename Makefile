@@ -35,6 +35,10 @@ rollback: .venv-run  ## undo the newest migration, or several: make rollback ste
 test: lint servers  ## check everything: linters, types, import contracts, all tests
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
+.PHONY: soak
+soak: .venv-test servers  ## do hundreds of faults to a service, about an hour; rewrites docs/reliability.md (bounds: ARGS="--minutes 10")
+	@exec $(BIN)/python -m tests.faults.soak --report docs/reliability.md $(ARGS)
+
 .PHONY: lint
 lint: .venv-test  ## check style, types and import contracts
 	@$(BIN)/ruff check .

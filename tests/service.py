@@ -100,6 +100,16 @@ class Service:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the present or last run."""
+        assert self._process is not None
+        return self._process.pid
+
+    def set(self, **settings: str) -> None:
+        """Change settings for the next start."""
+        self._environment |= settings
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process is not None
@@ -162,6 +172,7 @@ class Service:
     ) -> None:
         if self.running:
             self.kill()
+        self._release()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

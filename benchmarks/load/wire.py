@@ -22,17 +22,18 @@ class Framer:
     """Cuts a stream of bytes into packets."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        # Grows in place: a packet of many megabytes comes in small pieces.
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes and return the packets that are complete now."""
-        data = self._rest + data
+        self._rest += data
         packets = []
         start = 0
-        while (end := _end(data, start)) is not None:
-            packets.append(data[start:end])
+        while (end := _end(self._rest, start)) is not None:
+            packets.append(bytes(self._rest[start:end]))
             start = end
-        self._rest = data[start:]
+        del self._rest[:start]
         return packets
 
 
@@ -72,7 +73,7 @@ def publication(packet: bytes, protocol_level: int) -> Publication:
     return Publication(identifier, topic, packet[end:])
 
 
-def _end(data: bytes, start: int) -> int | None:
+def _end(data: bytes | bytearray, start: int) -> int | None:
     try:
         length, body = _number(data, start + 1)
     except IndexError:
@@ -80,7 +81,7 @@ def _end(data: bytes, start: int) -> int | None:
     return body + length if body + length <= len(data) else None
 
 
-def _number(data: bytes, position: int) -> tuple[int, int]:
+def _number(data: bytes | bytearray, position: int) -> tuple[int, int]:
     """Read a variable byte integer (MQTT 5 section 1.5.5); returns it and the position after it."""
     value = shift = 0
     while True:

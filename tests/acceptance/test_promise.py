@@ -1,6 +1,5 @@
 """The promise, with the real service, broker, databases and signals: acknowledged means committed."""
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,11 +8,11 @@ import pytest
 
 from tests.conftest import FreshDatabase
 from tests.outside import Outside, looking_into
-from tests.servers import Mosquitto, executables
+from tests.readings import DEVICES, assert_complete, publish, stored
+from tests.servers import Mosquitto
 from tests.service import Service
 
 MESSAGES = 1000
-DEVICES = 10
 WINDOW = 50
 
 
@@ -41,39 +40,9 @@ def service(fresh_database: FreshDatabase, mosquitto: Mosquitto, client_id: str,
     return Service(tmp_path, settings)
 
 
-async def publish(mosquitto: Mosquitto, client_id: str, first: int, last: int) -> None:
-    """Publish readings with the numbers of a range, QoS 1; returns when the broker has taken them over."""
-    await asyncio.gather(*[_publish(mosquitto, client_id, device, first, last) for device in range(DEVICES)])
-
-
-async def _publish(mosquitto: Mosquitto, client_id: str, device: int, first: int, last: int) -> None:
-    lines = [
-        f'{{"value": {number}, "sensor_type": "count", "timestamp": {1_760_000_000 + number}}}\n'
-        for number in range(first + device, last, DEVICES)
-    ]
-    publisher = await asyncio.create_subprocess_exec(
-        executables.find("mosquitto_pub"),
-        *("-h", "127.0.0.1", "-p", str(mosquitto.port), "-q", "1", "-l"),
-        *("-t", f"sensors/{client_id}-{device}/data"),
-        stdin=asyncio.subprocess.PIPE,
-    )
-    await publisher.communicate("".join(lines).encode())
-    assert publisher.returncode == 0
-
-
 def sent(mosquitto: Mosquitto, client_id: str, *, dup: str = "") -> int:
     """How many messages the broker has sent to the service."""
     return mosquitto.log().count(f"Sending PUBLISH to {client_id} (d{dup}")
-
-
-async def all_stored(outside: Outside) -> bool:
-    return await outside.readings() >= MESSAGES
-
-
-async def assert_complete(outside: Outside) -> None:
-    """Every reading is there, once."""
-    assert MESSAGES == await outside.readings()
-    assert str(sum(range(MESSAGES))) == str(await outside.value("SELECT sum(value) FROM sensor_readings")).split(".")[0]
 
 
 async def test_every_message_becomes_a_row(
@@ -83,9 +52,9 @@ async def test_every_message_becomes_a_row(
     with service:
         await service.connected()
         await publish(mosquitto, client_id, 0, MESSAGES)
-        await service.until(lambda: all_stored(outside))
+        await service.until(lambda: stored(outside, MESSAGES))
         assert 0 == service.stop()
-    await assert_complete(outside)
+    await assert_complete(outside, MESSAGES)
     summary = service.summary()
     # Beside each reading there are the rows of the devices.
     assert summary.pop("committed") >= MESSAGES + DEVICES
@@ -117,9 +86,9 @@ async def test_killed_in_the_middle_loses_nothing(
             service.kill()
     assert 100 <= await outside.readings() < MESSAGES, before
     with service:
-        await service.until(lambda: all_stored(outside))
+        await service.until(lambda: stored(outside, MESSAGES))
         assert 0 == service.stop()
-    await assert_complete(outside)
+    await assert_complete(outside, MESSAGES)
     assert sent(mosquitto, client_id, dup="1") > 0
 
 
@@ -140,6 +109,6 @@ async def test_stopped_in_the_middle_loses_nothing(
     after_stop = await outside.readings()
     assert committed < after_stop < MESSAGES, "what was in flight is committed, the rest is not"
     with service:
-        await service.until(lambda: all_stored(outside))
+        await service.until(lambda: stored(outside, MESSAGES))
         assert 0 == service.stop()
-    await assert_complete(outside)
+    await assert_complete(outside, MESSAGES)

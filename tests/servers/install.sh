@@ -8,11 +8,14 @@ PATH="$PATH:/usr/sbin:/sbin:/usr/local/sbin"
 have() { command -v "$1" >/dev/null 2>&1; }
 have_postgresql() { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
+have_libfaketime() { ls /usr/lib/*/faketime/libfaketime.so.1 /usr/lib/faketime/libfaketime.so.1 2>/dev/null | grep -q .; }
+
 # Prints "<package>... " for what is missing, and nothing when all is there.
 missing_packages() {
     have mosquitto || printf 'mosquitto '
     have mosquitto_pub || printf 'mosquitto-clients '
     have_postgresql || printf 'postgresql '
+    have_libfaketime || printf 'libfaketime '
     { have mariadbd && have mariadb-install-db && have mariadb; } || printf 'mariadb-server '
     have pgbouncer || printf 'pgbouncer '
 }
@@ -22,6 +25,7 @@ left_out() {
         case $package in
             mosquitto*) echo "  the tests marked mosquitto ($package is missing)" ;;
             postgresql) echo "  the tests marked postgres ($package is missing)" ;;
+            libfaketime) echo "  the tests of clocks that jump ($package is missing)" ;;
             mariadb*) echo "  the tests marked mariadb ($package is missing)" ;;
             pgbouncer) echo "  the tests marked pgbouncer ($package is missing)" ;;
         esac

@@ -1,6 +1,5 @@
-"""A service of several processes, and readings to send to it."""
+"""A service of several processes."""
 
-import asyncio
 import os
 import signal
 from collections.abc import Mapping
@@ -8,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import FreshDatabase
-from tests.outside import Outside
-from tests.servers import Mosquitto, executables
+from tests.servers import Mosquitto
 from tests.service import ROOT, Service
-
-DEVICES = 10
 
 
 class Fleet(Service):
@@ -78,33 +74,3 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-async def publish(mosquitto: Mosquitto, client_id: str, first: int, last: int) -> None:
-    """Publish readings with the numbers of a range, QoS 1; returns when the broker has taken them over."""
-    await asyncio.gather(*[_publish(mosquitto, client_id, device, first, last) for device in range(DEVICES)])
-
-
-async def _publish(mosquitto: Mosquitto, client_id: str, device: int, first: int, last: int) -> None:
-    lines = [
-        f'{{"value": {number}, "sensor_type": "count", "timestamp": {1_760_000_000 + number}}}\n'
-        for number in range(first + device, last, DEVICES)
-    ]
-    publisher = await asyncio.create_subprocess_exec(
-        executables.find("mosquitto_pub"),
-        *("-h", "127.0.0.1", "-p", str(mosquitto.port), "-q", "1", "-l"),
-        *("-t", f"sensors/{client_id}-{device}/data"),
-        stdin=asyncio.subprocess.PIPE,
-    )
-    await publisher.communicate("".join(lines).encode())
-    assert publisher.returncode == 0
-
-
-async def stored(outside: Outside, count: int) -> bool:
-    return await outside.readings() >= count
-
-
-async def assert_complete(outside: Outside, count: int) -> None:
-    """Every reading is there, once."""
-    assert count == await outside.readings()
-    assert str(sum(range(count))) == str(await outside.value("SELECT sum(value) FROM sensor_readings")).split(".")[0]

@@ -7,8 +7,9 @@ import pytest
 from core.mqtt.drivers import driver_for
 from tests.conftest import FreshDatabase
 from tests.integration.running import options
-from tests.integration.workers.fleet import Fleet, assert_complete, publish, stored
+from tests.integration.workers.fleet import Fleet
 from tests.outside import Outside
+from tests.readings import assert_complete, publish, stored
 from tests.servers import Mosquitto
 
 DRAINED = "the old session is drained and ended"

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.running import until
-from tests.integration.workers.fleet import Fleet, assert_complete, publish, stored
+from tests.integration.workers.fleet import Fleet
 from tests.outside import Outside
+from tests.readings import assert_complete, publish, stored
 from tests.servers import Mosquitto, executables
 from tests.service import copy_of_project
 

@@ -1,0 +1,106 @@
+"""The long run: hundreds of crashes, restarts and outages, and the table that docs/reliability.md shows.
+
+`make soak` starts it; `make soak ARGS="--minutes 10"` bounds its time, and the table says how far it came.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tests.faults.fuzz.targets import TARGETS, fuzz
+from tests.faults.simulation.schedule import Simulation
+from tests.faults.soak.campaign import Campaign, Cycle, broker_crash, database_outage, kill, network_cut
+from tests.faults.soak.report import write_report
+
+
+def campaigns(options: argparse.Namespace) -> Iterator[tuple[str, Cycle, int, list[tuple[str, str]]]]:
+    """Which faults, how often in all, and with what."""
+    servers = [("postgres", "5"), ("postgres", "3.1.1"), ("mariadb", "5"), ("mariadb", "3.1.1")]
+    everything = [*servers, ("sqlite", "5"), ("sqlite", "3.1.1")]
+    yield "service killed (kill -9)", kill, options.kills, everything
+    yield "broker killed or restarted", broker_crash, options.brokers, everything
+    yield "database server killed (kill -9)", database_outage, options.outages, servers
+    yield "connection to the broker reset", network_cut, options.cuts, everything
+
+
+async def _soak(options: argparse.Namespace) -> AsyncIterator[Campaign]:
+    end = time.monotonic() + options.minutes * 60
+    listed = [
+        (name, cycle, -(-count // len(pairs)), database, protocol)
+        for name, cycle, count, pairs in campaigns(options)
+        for database, protocol in pairs
+        if count
+    ]
+    left = sum(count for _, _, count, _, _ in listed)
+    for name, cycle, count, database, protocol in listed:
+        # What time there is is shared out by cycles.
+        now = time.monotonic()
+        deadline = now + (end - now) * count / left
+        left -= count
+        campaign = Campaign(name, cycle, database, protocol, count, options.seed, deadline)
+        await campaign.run()
+        yield campaign
+
+
+def _simulate(options: argparse.Namespace) -> dict[str, Any]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    simulation, began = Simulation(), time.monotonic()
+    first = options.seed * 1_000_000
+    for seed in range(first, first + options.schedules):
+        simulation.run(seed)
+    structlog.reset_defaults()
+    return {
+        "schedules": simulation.schedules,
+        "steps": simulation.steps.total(),
+        "redelivered": simulation.redelivered,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _fuzz(options: argparse.Namespace) -> dict[str, int]:
+    each = -(-options.inputs // len(TARGETS))
+    for target in TARGETS:
+        fuzz(target, options.seed, each)
+    return dict.fromkeys(TARGETS, each) if each else {}
+
+
+async def _run(options: argparse.Namespace) -> int:
+    done: list[Campaign] = []
+    async for campaign in _soak(options):
+        done.append(campaign)
+        print(f"{campaign.name}, {campaign.database}, MQTT {campaign.protocol}: {campaign.sum}", flush=True)
+    fuzzed = _fuzz(options)
+    print(f"fuzzed: {fuzzed}", flush=True)
+    if options.report is not None:
+        write_report(options.report, done, options, fuzzed)
+    return int(any(campaign.sum.problem for campaign in done))
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=300, help="crashes of the service")
+    parser.add_argument("--brokers", type=int, default=60, help="crashes and restarts of the broker")
+    parser.add_argument("--outages", type=int, default=60, help="crashes of the database server")
+    parser.add_argument("--cuts", type=int, default=60, help="resets of the connection to the broker")
+    parser.add_argument("--schedules", type=int, default=100_000, help="simulated schedules")
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="damaged inputs")
+    parser.add_argument("--minutes", type=float, default=90, help="for the faults, at most")
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 10_000)
+    parser.add_argument("--report", type=Path, help="the page whose table is replaced")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    # Before there is an event loop: the simulation brings its own.
+    options.simulated = _simulate(options)
+    print(f"simulated: {options.simulated}", flush=True)
+    sys.exit(asyncio.run(_run(options)))
+
+
+if __name__ == "__main__":
+    main()

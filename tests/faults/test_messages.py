@@ -1,0 +1,176 @@
+"""Messages and handlers that do harm: each ends as a row or as one dead letter, and no other one suffers."""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+from core.mqtt.options import Protocol
+from tests.faults.combinations import EVERY_PROTOCOL, ON_POSTGRES, ON_SQLITE, PAIRS
+from tests.faults.conftest import Begin
+from tests.faults.trial import Trial
+from tests.servers import Mosquitto
+
+#: What breaks naive code; none of it may break this.
+CORPUS: tuple[bytes, ...] = (
+    b"",
+    b"\xff\xfe",
+    b"[" * 2000 + b"]" * 2000,
+    b'{"value": NaN}',
+    b'{"value": -Infinity}',
+    b'{"value": 1e999}',
+    b'{"value": 18446744073709551616}',
+    b'{"value": ' + b"9" * 5000 + b"}",
+    rb'{"value": "\ud800"}',
+    rb'{"value": "a\u0000b"}',
+    b'{"value": 1, "value": 2}',
+    b'{"value": "text"}',
+    b"\xef\xbb\xbf{}",
+    b"null",
+    b'{"value": 1',
+)
+
+
+def every(step: int, mode: str) -> Callable[[int], str]:
+    """A mode for every so manieth message."""
+    return lambda number: mode if number % step == step - 1 else ""
+
+
+async def reasons(trial: Trial) -> list[str]:
+    """Why messages became dead letters."""
+    return [reason for (reason,) in await trial.judge.ask("SELECT reason FROM dead_letters ORDER BY id")]
+
+
+@PAIRS
+async def test_one_poison_message_in_500(begin: Begin, protocol: Protocol) -> None:
+    """It becomes a dead letter with its reason; the 499 become rows."""
+    async with begin(protocol=protocol, mode=every(500, "raise")) as trial:
+        with trial.service:
+            await trial.service.connected()
+            await trial.publisher.publish(1000)
+            verdict = await trial.conclude(dead=2)
+        assert 998 == verdict.rows
+        assert 2 == trial.counters["dead_lettered"]
+        assert ["handler-error"] * 2 == await reasons(trial)
+
+
+@PAIRS
+async def test_poison_row(begin: Begin, protocol: Protocol) -> None:
+    """A row that the database refuses is found among those that share its transaction."""
+    long = {"number": 7, "source": "s" * 65}
+
+    def raw(number: int) -> bytes | None:
+        return json.dumps(long).encode() if number == 7 else None
+
+    async with begin(protocol=protocol, raw=raw) as trial:
+        with trial.service:
+            await trial.service.connected()
+            await trial.publisher.publish(200)
+            verdict = await trial.conclude(dead=1)
+        assert 199 == verdict.rows
+
+
+@ON_POSTGRES
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("hang", "timeout"), ("quit", "handler-error"), ("raise", "handler-error")]
+)
+async def test_handler_that_fails(begin: Begin, mode: str, reason: str) -> None:
+    """A handler that hangs, asks for the end of the process or raises costs its own message."""
+    async with begin(mode=every(50, mode), settings={"FAULT_TIMEOUT": "0.3"}) as trial:
+        with trial.service:
+            await trial.service.connected()
+            await trial.publisher.publish(200)
+            await trial.conclude(dead=4)
+        assert [reason] * 4 == await reasons(trial)
+
+
+@ON_POSTGRES
+async def test_handler_that_blocks(begin: Begin) -> None:
+    """A handler that keeps the event loop is named in the log; its message is stored, and so are the others."""
+    async with begin(mode=every(50, "block")) as trial:
+        with trial.service:
+            await trial.service.connected()
+            await trial.publisher.publish(100)
+            await trial.conclude()
+            blocked = [event for event in trial.service.events() if "block" in event["event"]]
+        assert blocked
+        assert "store" in str(blocked[0])
+
+
+@ON_POSTGRES
+async def test_handler_that_ends_the_process(begin: Begin) -> None:
+    """A message that takes the process down again and again is set aside in the end, alone."""
+    async with begin(mode=lambda number: "exit" if number == 20 else "") as trial:
+        starts = 0
+        trial.service.start()
+        await trial.service.connected()
+        trial.publisher.begin(100)
+        while await trial.judge.settled() < 100 and starts < 10:
+            if not trial.service.running:
+                starts += 1
+                await trial.kill()
+                trial.service.start()
+            await asyncio.sleep(0.05)
+        assert 3 <= starts < 10
+        await trial.conclude(dead=1)
+        assert ["crash-loop"] == await reasons(trial)
+
+
+@PAIRS
+async def test_payloads_that_break_naive_code(begin: Begin, protocol: Protocol) -> None:
+    """What cannot be read becomes a dead letter with its bytes as they came; nothing else is touched by it."""
+
+    def raw(number: int) -> bytes | None:
+        return CORPUS[number] if 0 < number < len(CORPUS) else None
+
+    async with begin(protocol=protocol, raw=raw) as trial:
+        with trial.service:
+            await trial.service.connected()
+            trial.publisher.begin(100)
+            await trial.publisher.finished()
+            await trial.stored(101 - len(CORPUS))
+            await trial.letters(len(CORPUS) - 1)
+            counters = await trial.stopped()
+        kept = await trial.judge.ask("SELECT payload FROM dead_letters")
+        assert sorted(CORPUS[1:]) == sorted(bytes(payload) for (payload,) in kept)
+        assert len(CORPUS) - 1 == counters["dead_lettered"]
+
+
+@EVERY_PROTOCOL
+async def test_payload_of_100_megabytes(begin: Begin, protocol: Protocol) -> None:
+    """It becomes a dead letter; the MQTT 5 driver passes it over while it comes in, and never holds it."""
+    async with begin(protocol=protocol, development=False) as trial:
+        with trial.service:
+            await trial.service.connected()
+            await trial.publisher.publish(10)
+            await trial.settled()
+            await trial.publisher.send(b"x" * 100 * 2**20)
+            await trial.letters(1)
+            await trial.publisher.publish(10)
+            await trial.stored(20)
+            trial.note_memory()
+            await trial.stopped()
+        if protocol == "5":
+            assert ["too-large"] == await reasons(trial)
+            assert trial.peak_memory < 250 * 2**20
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_storm_of_retained_messages(
+    begin: Begin, mosquitto_factory: Callable[..., Mosquitto], protocol: Protocol
+) -> None:
+    """Thousands of retained messages come once, at the first subscription, through a bounded window."""
+    broker = mosquitto_factory()
+    async with begin(broker, protocol=protocol, retain=True, lanes=3000) as trial:
+        await trial.publisher.publish(3000)
+        with trial.service:
+            await trial.settled()
+            delivered = trial.witness.delivered
+            trial.broker_proxy.reset()
+            await trial.service.until(lambda: trial.broker_proxy.connections == 2)
+            await trial.publisher.publish(100)
+            await trial.conclude()
+        assert delivered >= 3000
+        assert trial.witness.delivered - delivered < 3000, "the storm came again"
