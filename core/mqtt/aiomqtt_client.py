@@ -237,6 +237,8 @@ class ManualAckClient(aiomqtt.Client):
             await asyncio.sleep(1)
             if self._paused:
                 self._excuse_silence()
+            elif (sock := self._client.socket()) is not None:
+                self._register(self._loop.add_reader, sock, self._read)
 
     # --- callbacks of paho ---
 
@@ -260,7 +262,15 @@ class ManualAckClient(aiomqtt.Client):
 
     def _attach_writer(self, sock: Any) -> None:
         if self._is_current(sock):
-            self._loop.add_writer(sock.fileno(), self._write)
+            self._register(self._loop.add_writer, sock, self._write)
+
+    def _register(self, add: Callable[..., None], sock: Any, callback: Callable[[], None]) -> None:
+        """Have a callback called when a socket is ready to be read or written."""
+        try:
+            add(sock.fileno(), callback)
+        except RuntimeError:
+            # uvloop silently gives up a socket that was reset, instead of letting us read the error.
+            self._fail(aiomqtt.MqttError("the connection was reset"))
 
     def _on_connect(
         self,
