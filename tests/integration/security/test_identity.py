@@ -20,22 +20,9 @@ MESSAGES = [
 
 
 def publish(port: int, topic: str, payload: str, device: str | None) -> None:
-    command = [
-        executables.find("mosquitto_pub"),
-        "-V",
-        "mqttv5",
-        "-p",
-        str(port),
-        "-q",
-        "1",
-        "-t",
-        topic,
-        "-m",
-        payload,
-    ]
-    command += ["-t", topic, "-m", payload]
+    command = [executables.find("mosquitto_pub"), "-V", "mqttv5", "-p", str(port), "-q", "1"]
     command += ["-D", "publish", "user-property", "device", device] if device else []
-    subprocess.run(command, check=True)
+    subprocess.run([*command, "-t", topic, "-m", payload], check=True)
 
 
 async def test_only_a_device_itself_is_heard(mosquitto: Mosquitto) -> None:
