@@ -148,7 +148,7 @@ async def test_every_width_origin_and_time(database: Database, moment: Any, widt
 async def test_what_cannot_be_is_refused(database: Database) -> None:
     """With the reason."""
     for arguments, options, problem in (
-        ((SensorReading, "5 minutes"), {"rows": ROWS}, "is no duration"),
+        ((SensorReading, "5 moons"), {"rows": ROWS}, "is no duration"),
         ((SensorReading, "9999999d"), {"rows": ROWS}, "too wide"),
         ((SensorReading, "5m"), {"most": 4}, "most is no aggregate"),
         ((SensorReading, "5m"), {}, "name an aggregate"),

@@ -149,7 +149,7 @@ async def test_the_index_leads_to_the_old_rows(database: Database, fresh_databas
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((Indexed, "30 days"), "older_than: '30 days' is no duration"),
+        ((Indexed, "30 moons"), "older_than: '30 moons' is no duration"),
         ((Indexed, timedelta(0)), "older_than"),
         ((Indexed, "9999999w"), "older_than"),
         ((Hall, "1d"), "which column is the time of Hall"),
