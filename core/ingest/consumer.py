@@ -184,6 +184,7 @@ class Consumer:
             return
         if self._scheduler.submit(slot, matches) and not message.qos:
             self._shedding.note(slot)
+            self._scheduler.sheds = True
 
     def _settle_unroutable(self, slot: Slot, message: Message) -> None:
         problem = self._table.limits.topic_problem(message.topic)

@@ -45,6 +45,8 @@ class Scheduler:
         self._context = contextvars.copy_context()
         #: No more is started once the rest is being cut off; what ends after that no longer counts.
         self._cutting = self._ended = False
+        #: Whether messages that wait may be dropped.
+        self.sheds = False
 
     def __repr__(self) -> str:
         return f"<Scheduler running={len(self._dispatcher)} lanes={len(self._lanes)}>"
@@ -88,7 +90,7 @@ class Scheduler:
             if self._cutting:
                 return
             job = self._following.popleft()
-            if job.slot.settled:  # dropped while it waited
+            if self.sheds and job.slot.settled:  # dropped while it waited
                 self.leave_lane(job)
                 continue
             job.slot.begun = True
@@ -117,9 +119,9 @@ class Scheduler:
     def _start_batch(self, queue: BatchQueue[Gathered]) -> None:
         if self._cutting:
             return
-        gathered = [(slot, match) for slot, match in queue.take() if not slot.settled]  # not what was dropped
-        for slot, _ in gathered:
-            slot.begun = True
+        gathered = queue.take()
+        if self.sheds:
+            gathered = _not_dropped(gathered)
         if gathered:
             self._dispatcher.start_batch(Batch(gathered, queue, self))
         elif queue.leave():
@@ -158,6 +160,13 @@ class Scheduler:
             await asyncio.wait(tasks, timeout=_CUTTING_TIME)
         self._ended = True
         self._dispatcher.close()
+
+
+def _not_dropped(gathered: Sequence[Gathered]) -> list[Gathered]:
+    left = [(slot, match) for slot, match in gathered if not slot.settled]
+    for slot, _ in left:
+        slot.begun = True
+    return left
 
 
 def _severity(outcome: Outcome) -> int:

@@ -123,11 +123,11 @@ class Window:
         """Take a message in; the caller stops reading when the window is then ``full``."""
         slot = Slot(message, message.size)
         self._bytes += slot.size
-        if message.qos:
-            self._count += 1
-        else:
+        if not message.qos:
             self._qos0_count += 1
-        if message.qos and message.generation == self._generation:
+            return slot
+        self._count += 1
+        if message.generation == self._generation:
             if self._adoptable:
                 # The broker has given the packet id to another message: the old one is over.
                 self._adoptable.pop((message.packet_id, message.qos), None)

@@ -1,7 +1,7 @@
 """What routes take: topics and JSON within bounds that no honest device comes near."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from core.exceptions import UndecodablePayload
 
@@ -27,11 +27,16 @@ class Limits:
     topic_levels: int = 64
     json_depth: int = 64
     json_digits: int = 400
+    harmless: int = field(init=False)
+    """Bytes of a payload so short that it cannot be beyond the bounds of JSON."""
+
+    def __post_init__(self) -> None:
+        self.harmless = min(2 * self.json_depth, self.json_digits)
 
     def take_over(self, limits: "Limits") -> None:
         """Become like others, before the first message: decoders hold on to the bounds of their table."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(limits, field.name))
+        for each in fields(self):
+            setattr(self, each.name, getattr(limits, each.name))
 
     def topic_problem(self, topic: str) -> str | None:
         """Say why a topic is not taken."""
@@ -47,7 +52,7 @@ class Limits:
         Raises:
             UndecodablePayload: It is nested too deeply, or has a number with too many digits.
         """
-        # Cheap questions first: what is this short, or has so few brackets, cannot be too deep.
+        # Cheap questions first: what has so few brackets cannot be too deep.
         size = len(payload)
         if size > 2 * self.json_depth and payload.count(b"[") + payload.count(b"{") > self.json_depth:
             depth = _depth(payload)

@@ -106,7 +106,8 @@ def _msgspec(annotation: Any, limits: Limits) -> Decoder:
             raise InvalidPayload(f"the payload does not fit {_name(annotation)}: {_short(error)}") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UndecodablePayload(f"the payload is not JSON: {_short(error)}") from error
-        limits.check_json(payload)
+        if len(payload) > limits.harmless:
+            limits.check_json(payload)
         return value
 
     return decode
