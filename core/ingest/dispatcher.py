@@ -136,10 +136,17 @@ class Dispatcher:
             for admission, outcome in zip(admissions, outcomes, strict=True)
             if outcome is PROCESSED and admission.context is not None
         ]
-        if admitted:
-            batch.in_turn = True
-            ends = iter(await self._act(batch, admitted))
-            outcomes = [next(ends) if outcome is PROCESSED else outcome for outcome in outcomes]
+        letters = [admission.letter for admission in admissions if admission.letter is not None]
+        try:
+            if admitted:
+                batch.in_turn = True
+                ends = iter(await self._act(batch, admitted))
+                outcomes = [next(ends) if outcome is PROCESSED else outcome for outcome in outcomes]
+            if letters:
+                await asyncio.gather(*letters)
+        finally:
+            for letter in letters:
+                letter.cancel()
         self._deadlines.forget(batch)
         batch.listener.batch_ended(batch, outcomes)
 
@@ -197,7 +204,12 @@ class Dispatcher:
                 error=described(failure.error),
             )
             return _APART
-        return await self._office.set_aside(work.message, work.match.route, failure, attempts)
+        letter = self._office.set_aside(work.message, work.match.route, failure, attempts)
+        if isinstance(work, Admission):
+            # Not one after the other: those of a batch share commits, also with the rows of its action.
+            work.letter = _begin_task(letter, self._context.copy())
+            return Outcome(Disposition.DEAD_LETTERED, failure.reason, str(failure.error))
+        return await letter
 
     def _end(self, work: Work, outcome: Outcome) -> Outcome:
         if isinstance(work, Job):  # the clock of a batch goes on

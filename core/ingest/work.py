@@ -1,5 +1,6 @@
 """Work: what the dispatcher runs for messages, and who is told of its end."""
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -125,7 +126,14 @@ class Batch(Deadline, eq=False):
 
 
 class Admission(msgspec.Struct, eq=False):
-    """A message on its way through the middleware into a batch."""
+    """A message on its way through the middleware into a batch.
+
+    Attributes:
+        match: The route.
+        message: The message.
+        context: The state of its handling, once that has begun.
+        letter: Makes it a dead letter, where that is under way.
+    """
 
     answers: ClassVar[bool] = False
     together: ClassVar[bool] = False
@@ -133,6 +141,7 @@ class Admission(msgspec.Struct, eq=False):
     match: RouteMatch
     message: Message
     context: Context | None = None
+    letter: asyncio.Task[Outcome] | None = None
 
     def start(self, client: Client) -> Awaitable[Any]:
         """Run the middleware on a fresh context, and see whether the payload can be used."""

@@ -1,6 +1,7 @@
 """Dead letters on real servers: what is kept, when it is acknowledged, that nothing is kept twice."""
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator
 
@@ -254,6 +255,25 @@ async def test_nothing_is_dead_lettered_and_acknowledged_in_an_outage(
             )
             await rename("hidden", "dead_letters")
             await until(lambda: proxy.acknowledged)
+            assert 1 == await application.dead_letters.count()
+
+
+async def test_lost_acknowledgement_makes_no_second_letter(
+    mosquitto: Mosquitto, fresh_database: FreshDatabase, router: Router
+) -> None:
+    """The service goes down between the COMMIT and the broker's receipt of the PUBACK: the message comes again."""
+
+    async def lose(_seen: Seen) -> None:
+        raise ConnectionError
+
+    broker = options(mosquitto.port)
+    async with RecordingProxy(mosquitto.port, lose) as proxy:
+        through = dataclasses.replace(broker, port=proxy.port)
+        async with running(router, through, fresh_database.url) as application, publishing(mosquitto.port) as device:
+            await device.publish("letters/refused", b"once")
+            await until(lambda: application.statistics().consumer.dead_lettered == 1)
+        async with running(router, broker, fresh_database.url) as application:
+            await until(lambda: application.statistics().consumer.dead_lettered == 1)
             assert 1 == await application.dead_letters.count()
 
 

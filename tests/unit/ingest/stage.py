@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.ingest.consumer import Consumer
+from core.ingest.dead_letters import LetterStore
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.outcome import Outcome
 from core.ingest.window import Slot, Window
@@ -61,11 +62,14 @@ class Intake:
 class Stage:
     """A consumer between the two, on its first connection."""
 
-    def __init__(self, router: Router, *, window: Window | None = None, timeout: float = 30) -> None:
+    def __init__(
+        self, router: Router, *, window: Window | None = None, timeout: float = 30, letters: LetterStore | None = None
+    ) -> None:
         self.sender = Sender()
         self.intake = Intake()
         self.window = Window(100, 2**20) if window is None else window
-        self.consumer = Consumer(RouteTable(router.routes), Dispatcher(self.sender, timeout), self.window)
+        dispatcher = Dispatcher(self.sender, timeout, letters=letters)
+        self.consumer = Consumer(RouteTable(router.routes), dispatcher, self.window)
         self.consumer.attach(self.intake)
         self.generation = 0
         self.reconnect()
