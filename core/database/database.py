@@ -27,7 +27,7 @@ from core.database.sessions import ModelSession, ReadingSession
 from core.database.slow_queries import SlowQueries
 from core.database.soft_deletes import with_deleted
 from core.database.unit_of_work import UnitOfWork
-from core.database.url import parse_url, replica_of
+from core.database.url import parse_url, replica_of, shown
 from core.database.writes import Intent, Writes, upsert_intent
 from core.exceptions import DatabaseError, UniqueViolation
 
@@ -107,7 +107,7 @@ class Database:
         )
 
     def __repr__(self) -> str:
-        return f"<Database {self._url.render_as_string(hide_password=True)} rows={self._writes.rows}>"
+        return f"<Database {self.address} rows={self._writes.rows}>"
 
     @property
     def engines(self) -> Sequence[AsyncEngine]:
@@ -117,7 +117,7 @@ class Database:
     @property
     def address(self) -> str:
         """The URL without its password, for people to read."""
-        return self._url.render_as_string(hide_password=True)
+        return shown(self._url)
 
     def sign_cursors(self, key: CursorKey) -> None:
         """Use a key for the cursors of this database."""
@@ -135,7 +135,7 @@ class Database:
     @property
     def replica(self) -> str | None:
         """The URL of the replica without its password, if there is one."""
-        return None if self.reader is self.engine else self.reader.url.render_as_string(hide_password=True)
+        return None if self.reader is self.engine else shown(self.reader.url)
 
     def statistics(self) -> DatabaseStatistics:
         """What has been written since the start."""

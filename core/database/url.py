@@ -6,7 +6,7 @@ from sqlalchemy.exc import ArgumentError
 from core.exceptions import ConfigurationError
 from core.redaction import hide
 
-__all__ = ["parse_url", "replica_of"]
+__all__ = ["parse_url", "replica_of", "shown"]
 
 _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
@@ -41,6 +41,11 @@ def parse_url(text: str) -> URL:
         known = ", ".join(sorted(set(_DRIVERS.values())))
         raise ConfigurationError(f"the database driver {url.drivername!r} is not supported; fix: use one of {known}")
     return _with_asyncpg_options(url.set(drivername=wanted))
+
+
+def shown(url: URL) -> str:
+    """The URL for people to read: without its password, and without options, which may hold secrets too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def replica_of(url: URL, text: str) -> URL:

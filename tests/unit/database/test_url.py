@@ -52,6 +52,14 @@ def test_other_urls_are_refused_without_showing_them(text: str) -> None:
     assert "ter2" not in str(caught.value)
 
 
+def test_the_address_hides_options() -> None:
+    """Some of them are passwords, and none is needed to know which database is meant."""
+    for query in ("sslpassword=hunter2", "password=hunter2", "ssl_key=/run/k", "pw=hunter2"):
+        database = Database(f"postgresql://u@h/d?{query}")
+        assert "postgresql+asyncpg://u@h/d" == database.address
+        assert "<Database postgresql+asyncpg://u@h/d rows=0>" == repr(database)
+
+
 def test_the_address_hides_the_password() -> None:
     """Neither the address for people nor the repr shows it."""
     database = Database("postgresql://u:hunter2@h/d")
