@@ -96,6 +96,7 @@ async def test_unroutable_message_is_logged_with_its_topic() -> None:
     stage = Stage(routes(nothing))
     with capture_logs() as logs:
         stage.deliver(1, "unknown")
+        await until(lambda: stage.intake.acknowledged)
     assert [("unknown", "unroutable")] == [(line["topic"], line["reason"]) for line in logs]
 
 
