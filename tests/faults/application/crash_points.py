@@ -1,4 +1,4 @@
-"""Moments at which the service kills itself, chosen by the test: ``FAULT_CRASH=after-commit:3``."""
+"""Moments at which the service kills itself, chosen by the test: ``FAULT_CRASH=after-commit:3``; and a lie."""
 
 import asyncio
 import functools
@@ -7,6 +7,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from core.database.buffer import WriteBuffer
 from core.database.writers.mysql import MySQLWriter
 from core.database.writers.postgresql import PostgreSQLWriter
 from core.database.writers.sqlite import SQLiteWriter
@@ -23,7 +24,9 @@ _PARTING = 0.05
 
 
 def install() -> None:
-    """Prepare the crash that the environment asks for; without one nothing is changed."""
+    """Prepare the crash or the lie that the environment asks for; without one nothing is changed."""
+    if os.environ.get("FAULT_LIE"):
+        _lie()
     point, _, turn = os.environ.get("FAULT_CRASH", "").partition(":")
     if point == BEFORE_COMMIT:
         # The first rows of a transaction are sent, and nothing is committed.
@@ -75,6 +78,19 @@ def _acknowledge_half(countdown: _Countdown) -> None:
         acknowledge(subscriber, messages)
 
     setattr(Subscriber, "acknowledge", some)  # noqa: B010 - a method of a class under test
+
+
+def _lie() -> None:
+    """Tell handlers of a COMMIT before there is one, as most consumers do: to see whether the witness notices."""
+    write = WriteBuffer.write
+    writing: set[asyncio.Task[None]] = set()
+
+    async def only_begin(buffer: WriteBuffer, operations: list[Any]) -> None:
+        task = asyncio.create_task(write(buffer, operations))
+        writing.add(task)
+        task.add_done_callback(writing.discard)
+
+    setattr(WriteBuffer, "write", only_begin)  # noqa: B010 - a method of a class under test
 
 
 def _die() -> None:
