@@ -35,7 +35,7 @@ async def _soak(options: argparse.Namespace) -> AsyncIterator[Campaign]:
         (name, cycle, -(-count // len(pairs)), database, protocol)
         for name, cycle, count, pairs in campaigns(options)
         for database, protocol in pairs
-        if count
+        if count and database in options.databases
     ]
     left = sum(count for _, _, count, _, _ in listed)
     for name, cycle, count, database, protocol in listed:
@@ -92,6 +92,9 @@ def main() -> None:
     parser.add_argument("--schedules", type=int, default=100_000, help="simulated schedules")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="damaged inputs")
     parser.add_argument("--minutes", type=float, default=90, help="for the faults, at most")
+    parser.add_argument(
+        "--databases", nargs="+", default=["postgres", "mariadb", "sqlite"], help="with which databases"
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()) % 10_000)
     parser.add_argument("--report", type=Path, help="the page whose table is replaced")
     options = parser.parse_args()

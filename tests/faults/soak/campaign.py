@@ -83,8 +83,8 @@ class Campaign:
             async with self._trial(folder, database) as soaked:
                 try:
                     await self._cycles(soaked)
-                except AssertionError as error:
-                    self.sum.problem = str(error).splitlines()[0][:200]
+                except Exception as error:  # whatever it is, the other campaigns go on and the table says so
+                    self.sum.problem = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                     print(f"seed {self.seed}: {error}", file=sys.stderr, flush=True)
                 self.sum.published = soaked.publisher.published
                 self.sum.redelivered = soaked.witness.redelivered
