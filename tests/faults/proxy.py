@@ -68,6 +68,11 @@ class Direction:
     def stalled(self, stalled: bool) -> None:
         (self._flowing.clear if stalled else self._flowing.set)()
 
+    @property
+    def piece(self) -> int:
+        """Bytes of the next piece at most: a cut falls where it was ordered, within a packet if need be."""
+        return min(self.largest, self.reset_after or self.largest, self.half_close_after or self.largest)
+
     async def wait(self, size: int) -> None:
         """Let the time pass that a piece takes."""
         if delay := self.latency + size / self.rate:
@@ -238,7 +243,7 @@ class FaultProxy:
         """Send bytes on; returns whether the direction still stands."""
         start = 0
         while start < len(octets):
-            piece = octets[start : start + direction.largest]
+            piece = octets[start : start + direction.piece]
             start += len(piece)
             self._count(direction, split=len(piece) < len(octets))
             await direction.wait(len(piece))

@@ -58,6 +58,7 @@ async def test_bad_network(
             await trial.conclude()
         assert trial.broker_proxy.happened[evidence] > 0
         if evidence in ("reset", "half-closed"):
+            assert trial.broker_proxy.connections == 2
             assert trial.witness.redelivered > 0
 
 
