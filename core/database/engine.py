@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from core.database.errors import translate_driver, unreachable
 from core.database.options import EngineOptions, milliseconds
 from core.database.shifts import SQLITE_FUNCTION, shift_text
+from core.database.sqlite_connection import SQLiteConnection
 from core.database.troubles import listen
 from core.exceptions import ConfigurationError, SchemaError
 
@@ -220,7 +221,7 @@ def _sqlite(url: URL, options: EngineOptions) -> AsyncEngine:
         arguments |= {"pool_recycle": -1, "pool_size": max(options.pool_size, 1)}
     elif not str(url.database).startswith("file:"):
         _make_folder(Path(str(url.database)).parent)
-    engine = create_async_engine(url, connect_args={"timeout": 30}, **arguments)
+    engine = create_async_engine(url, connect_args={"timeout": 30, "async_creator_fn": SQLiteConnection}, **arguments)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
 

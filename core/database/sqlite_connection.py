@@ -1,0 +1,42 @@
+"""An aiosqlite connection that is closed even when nobody waits for it any more."""
+
+import asyncio
+import sqlite3
+from typing import Any
+
+import aiosqlite
+
+__all__ = ["SQLiteConnection"]
+
+
+class SQLiteConnection(aiosqlite.Connection):
+    """A connection that ``stop`` closes in every state.
+
+    aiosqlite opens the file in a thread and loses what it has opened when its caller is cancelled meanwhile; the
+    garbage collector then finds it, at some time, and complains.
+
+    Args:
+        database: Path or URI.
+        options: What ``sqlite3.connect`` takes.
+    """
+
+    def __init__(self, database: str, **options: Any) -> None:
+        super().__init__(lambda: self._open(database, options), iter_chunk_size=64)
+        # The process may end although a statement is still at work.
+        self._thread.daemon = True
+        self._opened: sqlite3.Connection | None = None
+
+    def _open(self, database: str, options: dict[str, Any]) -> sqlite3.Connection:
+        self._opened = sqlite3.connect(database, **options)
+        return self._opened
+
+    def stop(self) -> "asyncio.Future[Any] | None":
+        """Close the connection and end its thread."""
+        self._tx.put_nowait((None, self._close_opened))
+        return super().stop()
+
+    def _close_opened(self) -> None:
+        # In the thread, which is through with opening by now.
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
