@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Generator
 from typing import Any
 
 import aiosqlite
@@ -25,6 +26,16 @@ class SQLiteConnection(aiosqlite.Connection):
         # The process may end although a statement is still at work.
         self._thread.daemon = True
         self._opened: sqlite3.Connection | None = None
+        self._stopping: asyncio.Future[Any] | None = None
+
+    def __await__(self) -> Generator[Any, None, aiosqlite.Connection]:
+        try:
+            return (yield from super().__await__())
+        except (Exception, asyncio.CancelledError):
+            if self._stopping is not None:
+                # Or the event loop might end before the thread has, which would then end in the middle.
+                yield from asyncio.shield(self._stopping).__await__()
+            raise
 
     def _open(self, database: str, options: dict[str, Any]) -> sqlite3.Connection:
         self._opened = sqlite3.connect(database, **options)
@@ -33,7 +44,8 @@ class SQLiteConnection(aiosqlite.Connection):
     def stop(self) -> "asyncio.Future[Any] | None":
         """Close the connection and end its thread."""
         self._tx.put_nowait((None, self._close_opened))
-        return super().stop()
+        self._stopping = super().stop()
+        return self._stopping
 
     def _close_opened(self) -> None:
         # In the thread, which is through with opening by now.
