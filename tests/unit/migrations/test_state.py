@@ -68,11 +68,12 @@ def read(folder: Path, *recorded: str) -> SchemaState:
     config.set_main_option("script_location", str(folder))
     config.set_main_option("path_separator", "os")
     engine = create_engine("sqlite://")
-    with engine.connect() as connection:
-        record(connection, *recorded)
-        found = read_state(connection, ScriptDirectory.from_config(config))
-    engine.dispose()
-    return found
+    try:
+        with engine.connect() as connection:
+            record(connection, *recorded)
+            return read_state(connection, ScriptDirectory.from_config(config))
+    finally:
+        engine.dispose()
 
 
 def record(connection: Connection, *revisions: str) -> None:
