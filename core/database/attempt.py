@@ -1,5 +1,6 @@
 """One flush from its first try to its last: what is remembered in between, and when it is given up."""
 
+import math
 import random
 import time
 
@@ -33,7 +34,8 @@ class Attempt:
         self._gives_up = now + patience
         self._stops_contending = now + lock_patience
         self._backoff = Backoff(first=0.1, limit=_LONGEST_PAUSE)
-        self._limit = _FIRST_LIMIT
+        # Who does not try again gives all the time there is at once.
+        self._limit = _FIRST_LIMIT if patience else math.inf
         self.pause = self._backoff.next
 
     def limit(self, rows: int, longest: float | None) -> float | None:

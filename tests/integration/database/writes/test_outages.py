@@ -233,6 +233,11 @@ async def test_a_slow_server_gets_more_time_each_try() -> None:
     assert [15.0, None] == [many.limit(10_000, 45.0), many.limit(10_000, None)]
 
 
+async def test_who_does_not_try_again_waits_at_once_for_as_long_as_it_takes() -> None:
+    """A script has no patience with outages, and yet its large flush may be slow."""
+    assert [45.0, None] == [attempt.Attempt(0, 30).limit(10, longest) for longest in (45.0, None)]
+
+
 async def test_closing_during_an_outage(own_database: Database, own_server: DatabaseServer) -> None:
     """Whoever waits is told; so is who comes later."""
     own_database.hold_writes()
