@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
 
 import msgspec
-from sqlalchemy import Double, String, event, inspect
+from sqlalchemy import ColumnExpressionArgument, Double, String, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column, relationship
 
 from core.database.bound import Bound
-from core.database.database import Database
+from core.database.changes import delete_where, update_rows, update_where
+from core.database.database import Database, PoolStatus
 from core.database.json import Json
 from core.database.lazy import AdvisingAttribute, AwaitableAttributes
 from core.database.metadata import metadata
@@ -19,6 +20,7 @@ from core.database.mixins import Timestamps, UUIDv7Key
 from core.database.natural_keys import check_natural_key
 from core.database.soft_deletes import SoftDeletes, with_deleted
 from core.database.timeseries import TimeSeries, declare
+from core.database.transactions import Transaction
 from core.database.types import BigId, Instant
 from core.database.unit_of_work import UnitOfWork
 from core.database.values import is_sql
@@ -46,10 +48,12 @@ T = TypeVar("T")
 
 Fields = Mapping[str, Any]
 Rows = Sequence[Fields]
+Criterion = ColumnExpressionArgument[bool]
 
 _VERBS = frozenset(
-    {"all", "awaitable_attrs", "cleanup", "configure", "create", "create_tables", "database", "find"}
-    | {"further_databases", "get_session", "insert", "install", "on", "to_dict", "unit_of_work", "upsert"}
+    {"all", "awaitable_attrs", "cleanup", "configure", "count", "create", "create_tables", "database", "delete"}
+    | {"find", "find_by", "further_databases", "get_session", "insert", "install", "on", "pool_status", "to_dict"}
+    | {"transaction", "unit_of_work", "update", "upsert"}
 )
 
 
@@ -267,14 +271,106 @@ class Model(DeclarativeBase):
 
     @overload
     @classmethod
-    async def all(cls, model: type[T], /) -> list[T]: ...
+    async def find_by(cls, model: type[T], /, **fields: Any) -> T | None: ...
     @overload
     @classmethod
-    async def all(cls) -> list[Self]: ...
+    async def find_by(cls, /, **fields: Any) -> Self | None: ...
     @classmethod
-    async def all(cls, *model: type[Any]) -> Any:
-        """Read every row, in the order of the primary key."""
-        return await cls.database().all(cls._target(*model))
+    async def find_by(cls, model: type[Any] | None = None, /, **fields: Any) -> Any:
+        """Read the row whose attributes have these values, or ``None``; of several the first by primary key.
+
+        Raises:
+            UnknownField: A name is no attribute of the model.
+            InvalidValue: A value cannot be that of its column.
+        """
+        return await cls.database().find_by(cls._target(model), fields)
+
+    @overload
+    @classmethod
+    async def all(cls, model: type[T], /, *criteria: Criterion) -> list[T]: ...  # type: ignore[overload-overlap]
+    @overload
+    @classmethod
+    async def all(cls, /, *criteria: Criterion) -> list[Self]: ...
+    @classmethod
+    async def all(cls, *arguments: Any) -> Any:
+        """Read every row, or those that meet all criteria, in the order of the primary key.
+
+        Called as ``all(Device)``, ``Device.all()`` or ``Device.all(Device.status == "active")``.
+        """
+        model, criteria = cls._split(arguments)
+        return await cls.database().all(model, *criteria)
+
+    @overload
+    @classmethod
+    async def count(cls, model: type[Any], /, *criteria: Criterion) -> int: ...
+    @overload
+    @classmethod
+    async def count(cls, /, *criteria: Criterion) -> int: ...
+    @classmethod
+    async def count(cls, *arguments: Any) -> int:
+        """Count the rows, or those that meet all criteria: ``Device.count(Device.status == "active")``."""
+        model, criteria = cls._split(arguments)
+        return await cls.database().count(model, *criteria)
+
+    @classmethod
+    async def update(cls, *arguments: Any, key: Any = None, **values: Any) -> int:
+        """Change rows that are there, at once, and return how many were met.
+
+        Called as ``update(Device, Device.status == "old", status="off")`` with criteria and values, or as
+        ``update(Device, rows, key="device_id")`` with a dictionary for each row: one statement for a thousand.
+
+        Args:
+            arguments: The model, when called on ``Model`` itself, then criteria or rows.
+            key: With rows, the attributes by which they are known; the natural key, else the primary key.
+            values: With criteria, the new values by attribute name.
+
+        Raises:
+            InvalidQuery: There is no criterion; ``sqlalchemy.true()`` is one for every row.
+            InvalidValue: A column or constraint refuses a value.
+            UnknownField: A name is no attribute of the model.
+        """
+        model, rest = cls._split(arguments)
+        if len(rest) == 1 and isinstance(rest[0], (Mapping, list, tuple)) and not values:
+            rows = [rest[0]] if isinstance(rest[0], Mapping) else rest[0]
+            return await cls.database().change(*update_rows(model, rows, key))
+        if key is not None:
+            values["key"] = key
+        return await cls.database().change(update_where(model, rest, values))
+
+    @overload
+    @classmethod
+    async def delete(cls, model: type[Any], /, *criteria: Criterion) -> int: ...
+    @overload
+    @classmethod
+    async def delete(cls, /, *criteria: Criterion) -> int: ...
+    @classmethod
+    async def delete(cls, *arguments: Any) -> int:
+        """Delete the rows that meet all criteria, at once, and return how many; with SoftDeletes mark them.
+
+        Raises:
+            InvalidQuery: There is no criterion; ``sqlalchemy.true()`` is one for every row.
+            InvalidValue: Other rows refer to one of them.
+        """
+        model, criteria = cls._split(arguments)
+        return await cls.database().change(delete_where(model, criteria))
+
+    @classmethod
+    def transaction(cls, *, isolation: str | None = None, retries: int = 0) -> Transaction:
+        """Have everything that is done meanwhile committed together, or not at all.
+
+        ``async with Model.transaction() as session:`` commits at the end of the block, and takes everything
+        back when it raises. All verbs take part, and so does whatever is done with the session; inside
+        another transaction it is a savepoint. ``async for attempt in Model.transaction(retries=3): async
+        with attempt as session: ...`` runs the block again when another transaction was in the way.
+
+        Args:
+            isolation: As the database calls it, ``"SERIALIZABLE"`` for example.
+            retries: How often the block is repeated after a deadlock or serialization failure.
+
+        Raises:
+            NotSupportedError: The database has no such isolation level.
+        """
+        return cls.database().transaction(isolation, retries)
 
     @classmethod
     async def get_session(cls, *, read: bool = False) -> AsyncSession:
@@ -291,6 +387,11 @@ class Model(DeclarativeBase):
         session = database.session(read=read)
         database.open_sessions.add(session, depth=2)
         return session
+
+    @classmethod
+    def pool_status(cls) -> PoolStatus:
+        """How many connections there are, and what they do."""
+        return cls.database().pool_status()
 
     @classmethod
     async def create_tables(cls) -> None:
@@ -325,7 +426,14 @@ class Model(DeclarativeBase):
         return f"<{type(self).__name__} {', '.join(str(self.__dict__.get(key)) for key in keys)}>"
 
     @classmethod
-    def _target(cls, model: type[Any] | None = None) -> type[Any]:
+    def _split(cls, arguments: Sequence[Any]) -> tuple[type[Any], Sequence[Any]]:
+        """The model, which is named where a verb is called on ``Model`` itself, and the other arguments."""
+        if arguments and isinstance(arguments[0], (type, Bound)):
+            return cls._target(arguments[0]), arguments[1:]
+        return cls._target(), arguments
+
+    @classmethod
+    def _target(cls, model: Any = None) -> type[Any]:
         target = model or cls
         if isinstance(target, Bound):
             target = target._model

@@ -1,6 +1,6 @@
 """Writing without the shared flush: models and values that bulk statements cannot carry, one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Select, inspect, select
@@ -10,7 +10,7 @@ from core.database.rows import build, natural_key
 from core.database.soft_deletes import with_deleted
 from core.database.writes import Intent
 
-__all__ = ["write"]
+__all__ = ["write", "write_all"]
 
 
 async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
@@ -40,6 +40,17 @@ async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
                 _take_over(stored, instance, fields)
                 await session.flush()
         written.append(instance if stored is None else stored)
+    return written, known
+
+
+async def write_all(session: AsyncSession, intents: Iterable[Intent]) -> tuple[list[Any], int]:
+    """Write several intents; as ``write`` does."""
+    written: list[Any] = []
+    known = 0
+    for intent in intents:
+        instances, already = await write(session, intent)
+        written += instances
+        known += already
     return written, known
 
 

@@ -9,12 +9,24 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import delete, event, insert, inspect, select, text
+from sqlalchemy import (
+    ColumnExpressionArgument,
+    CursorResult,
+    Delete,
+    Update,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from core.database.alone import write as write_alone
+from core.database.alone import write_all
 from core.database.attempt import another
 from core.database.cursor_key import CursorKey
 from core.database.engine import build_engine
@@ -22,16 +34,17 @@ from core.database.errors import translated
 from core.database.leaks import HandedOutSession, OpenSessions
 from core.database.metadata import metadata, subscription_table
 from core.database.options import EngineOptions
-from core.database.rows import check_key, natural_key
+from core.database.rows import check_key, checked, natural_key
 from core.database.sessions import ModelSession, ReadingSession
 from core.database.slow_queries import SlowQueries
 from core.database.soft_deletes import with_deleted
+from core.database.transactions import OpenTransaction, Transaction, joined
 from core.database.unit_of_work import UnitOfWork
 from core.database.url import parse_url, replica_of, shown
 from core.database.writes import Intent, Writes, upsert_intent
-from core.exceptions import DatabaseError, UniqueViolation
+from core.exceptions import DatabaseError, InvalidQuery, UniqueViolation
 
-__all__ = ["Database", "DatabaseStatistics"]
+__all__ = ["Database", "DatabaseStatistics", "PoolStatus"]
 
 T = TypeVar("T")
 
@@ -52,6 +65,22 @@ class DatabaseStatistics(NamedTuple):
     flushes: int
     mean_batch: float
     commit_latency: float
+
+
+class PoolStatus(NamedTuple):
+    """The connections of a pool; all are 0 where none is kept.
+
+    Attributes:
+        size: Connections that are kept open, once they were needed.
+        checked_out: Connections in use.
+        checked_in: Connections that wait for use.
+        overflow: Connections that are open above ``size``.
+    """
+
+    size: int
+    checked_out: int
+    checked_in: int
+    overflow: int
 
 
 class Database:
@@ -170,6 +199,9 @@ class Database:
             SchemaError: The table or a column is missing.
             DatabaseUnavailable: The database cannot serve now.
         """
+        transaction = joined(self)
+        if transaction is not None:
+            return self._create_within(transaction, model, fields)
         return self._writes.create(model, fields)
 
     async def insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -183,7 +215,7 @@ class Database:
             The same as ``create``.
         """
         if rows:
-            await self._writes.commit([Intent(model, [dict(row) for row in rows])])
+            await self._commit([Intent(model, [dict(row) for row in rows])])
 
     async def insert_own(self, model: type[Any], row: Mapping[str, Any]) -> None:
         """Insert a row of the framework itself, as ``insert`` does; the statistics leave it out."""
@@ -204,11 +236,59 @@ class Database:
         """
         intent = upsert_intent(model, rows, newer_than)
         if intent.rows:
-            await self._writes.commit([intent])
+            await self._commit([intent])
 
     def unit_of_work(self) -> UnitOfWork:
         """Several writes that are committed together or not at all."""
-        return UnitOfWork(self._writes)
+        return UnitOfWork(self._commit)
+
+    async def _commit(self, intents: Sequence[Intent]) -> None:
+        transaction = joined(self)
+        if transaction is None:
+            await self._writes.commit(intents)
+        else:
+            await self._write_within(transaction, intents)
+
+    async def _create_within(self, transaction: OpenTransaction, model: type[T], fields: dict[str, Any]) -> T:
+        (instance,) = await self._write_within(transaction, [Intent(model, [fields], wants_rows=True)])
+        return instance  # type: ignore[no-any-return]
+
+    async def _write_within(self, transaction: OpenTransaction, intents: Sequence[Intent]) -> list[Any]:
+        """Write in the transaction that a caller has opened; what is refused takes nothing else of it along."""
+        for attempt in itertools.count():
+            try:
+                with translated():
+                    async with transaction.session.begin_nested():
+                        written, known = await write_all(transaction.session, intents)
+            except UniqueViolation:
+                # As outside of a transaction, see _write_alone.
+                if attempt or not any(natural_key(intent.model) for intent in intents):
+                    raise
+            else:
+                transaction.rows += len(written)
+                transaction.duplicates += known
+                return written
+        raise AssertionError("the loop ends by itself")
+
+    def transaction(self, isolation: str | None = None, retries: int = 0) -> Transaction:
+        """Have everything that is done through this database meanwhile committed together, or not at all."""
+        return Transaction(self, isolation, retries)
+
+    async def open_for_writing(self) -> AsyncSession:
+        """A session, once it is its turn to write; give it back with ``close_after_writing``."""
+        await self._writers.acquire()
+        return self.session()
+
+    async def close_after_writing(self, session: AsyncSession) -> None:
+        """Give a session back."""
+        try:
+            await session.close()
+        finally:
+            self._writers.release()
+
+    def note_written(self, rows: int, duplicates: int) -> None:
+        """Note rows that were committed, some of which were there before."""
+        self._writes.count(rows, duplicates)
 
     def hold_writes(self) -> None:
         """Wait outages out for ever, instead of failing with them; for services, which must not lose anything."""
@@ -242,15 +322,10 @@ class Database:
     async def _write_alone(self, intents: Sequence[Intent]) -> tuple[list[Any], int]:
         """Write in a transaction of its own what no bulk statement can carry."""
         for attempt in itertools.count():
-            written: list[Any] = []
-            known = 0
             try:
                 async with self._writers, self.session() as session:
                     with translated():
-                        for intent in intents:
-                            instances, already = await write_alone(session, intent)
-                            written += instances
-                            known += already
+                        written, known = await write_all(session, intents)
                         await session.commit()
             except UniqueViolation:
                 # Somebody else was faster with the same natural key; the second look finds their row.
@@ -283,16 +358,83 @@ class Database:
             InvalidValue: The key does not have the form of the primary key.
         """
         key = check_key(model, key)
-        async with self.session(read=True) as session:
-            with translated():
-                return await session.get(model, key)
+        async with self.reading() as session:
+            return await session.get(model, key)
 
-    async def all(self, model: type[T]) -> list[T]:
-        """Read every row of a model, in the order of its primary key, as detached instances."""
-        statement = select(model).order_by(*inspect(model).primary_key)
-        async with self.session(read=True) as session:
-            with translated():
-                return list((await session.scalars(statement)).all())
+    async def find_by(self, model: type[T], fields: Mapping[str, Any]) -> T | None:
+        """Read the row whose attributes have these values, the first by primary key if there are several.
+
+        Args:
+            model: A mapped class.
+            fields: Values by attribute name; ``None`` finds NULL.
+
+        Raises:
+            InvalidQuery: No attribute is named.
+            UnknownField: A name is no attribute of the model.
+            InvalidValue: A value cannot be that of its column.
+        """
+        if not fields:
+            raise InvalidQuery(
+                f"which row of {model.__name__}? fix: name attributes, as in find_by(device_id='pump-1')"
+            )
+        criteria = [getattr(model, name) == value for name, value in checked(model, fields).items()]
+        statement = select(model).where(*criteria).order_by(*inspect(model).primary_key).limit(1)
+        async with self.reading() as session:
+            return (await session.scalars(statement)).first()
+
+    async def all(self, model: type[T], *criteria: ColumnExpressionArgument[bool]) -> list[T]:
+        """Read the rows that meet all criteria, in the order of the primary key, as detached instances."""
+        statement = select(model).where(*criteria).order_by(*inspect(model).primary_key)
+        async with self.reading() as session:
+            return list((await session.scalars(statement)).all())
+
+    async def count(self, model: type[Any], *criteria: ColumnExpressionArgument[bool]) -> int:
+        """Count the rows that meet all criteria."""
+        statement = select(func.count()).select_from(model).where(*criteria)
+        async with self.reading() as session:
+            return await session.scalar(statement) or 0
+
+    async def change(self, *statements: Update | Delete) -> int:
+        """Execute updates and deletes together; returns how many rows they met."""
+        met = 0
+        async with self.writing() as session:
+            for statement in statements:
+                result = await session.execute(statement, execution_options={"synchronize_session": False})
+                assert isinstance(result, CursorResult)
+                met += result.rowcount
+        return met
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session to read in: that of an open transaction, or one of its own, perhaps of a replica."""
+        transaction = joined(self)
+        with translated():
+            if transaction is not None:
+                yield transaction.session
+                return
+            async with self.session(read=True) as session:
+                yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """A session to write in: that of an open transaction, or one of its own that is committed at the end."""
+        transaction = joined(self)
+        with translated():
+            if transaction is not None:
+                yield transaction.session
+                return
+            async with self._writers, self.session() as session:
+                yield session
+                await session.commit()
+
+    def pool_status(self) -> PoolStatus:
+        """How many connections of the pool there are, and what they do."""
+        pool: Any = self.engine.sync_engine.pool
+        if not isinstance(pool, QueuePool):
+            return PoolStatus(0, 0, 0, 0)
+        free = pool.checkedin()
+        busy = pool.checkedout()
+        return PoolStatus(pool.size(), busy, free, max(0, busy + free - pool.size()))
 
     async def ping(self) -> None:
         """Make one round trip, and one to the replica, if there is one.

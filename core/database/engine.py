@@ -223,6 +223,7 @@ def _sqlite(url: URL, options: EngineOptions) -> AsyncEngine:
         _make_folder(Path(str(url.database)).parent)
     engine = create_async_engine(url, connect_args={"timeout": 30, "async_creator_fn": SQLiteConnection}, **arguments)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "savepoint", _begin_before)
     return engine
 
 
@@ -233,6 +234,13 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError(
             f"the folder {folder} of the SQLite file cannot be made ({error.strerror}); fix: choose another path"
         ) from error
+
+
+def _begin_before(connection: Connection, _savepoint: str) -> None:
+    # The driver begins a transaction with the first change; a savepoint before that would be one by itself,
+    # and commit when it is released.
+    if not connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+        connection.exec_driver_sql("BEGIN")
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

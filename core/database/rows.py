@@ -14,7 +14,7 @@ from core.database.values import Normaliser, is_sql, normaliser
 from core.exceptions import InvalidValue, UnknownField
 from core.instants import now
 
-__all__ = ["build", "change", "check_key", "check_names", "default_maker", "natural_key"]
+__all__ = ["build", "change", "check_key", "check_names", "checked", "default_maker", "natural_key"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,27 @@ def build(model: type[T], fields: Mapping[str, Any]) -> T:
     return instance
 
 
+def checked(model: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as they will read back, checked as those of a new instance are.
+
+    Args:
+        model: A mapped class.
+        fields: Values by attribute name.
+
+    Raises:
+        UnknownField: A name is no attribute of the model; the message suggests one.
+        InvalidValue: A value does not fit its column.
+    """
+    check_names(model, fields)
+    plans = {plan.attribute: plan.normalise for plan in _plans(model)}
+    values = dict(fields)
+    for name, value in fields.items():
+        normalise = plans.get(name)
+        if normalise is not None and value is not None and not is_sql(value):
+            values[name] = _normalised(model, name, normalise, value)
+    return values
+
+
 def change(instance: Any, fields: Mapping[str, Any]) -> None:
     """Give an instance other values, checked as those of a new one are.
 
@@ -69,14 +90,7 @@ def change(instance: Any, fields: Mapping[str, Any]) -> None:
         InvalidValue: A value does not fit its column; then nothing is changed.
     """
     model: Any = type(instance)
-    check_names(model, fields)
-    plans = {plan.attribute: plan.normalise for plan in _plans(model)}
-    values = dict(fields)
-    for name, value in fields.items():
-        normalise = plans.get(name)
-        if normalise is not None and value is not None and not is_sql(value):
-            values[name] = _normalised(model, name, normalise, value)
-    for name, value in values.items():
+    for name, value in checked(model, fields).items():
         try:
             setattr(instance, name, value)
         except (ValueError, TypeError) as error:

@@ -10,7 +10,6 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Mapped, ORMExecuteState, Session, UOWTransaction, mapped_column, with_loader_criteria
 from sqlalchemy.sql.base import Executable
 
-from core.database.errors import translated
 from core.database.types import Instant
 from core.exceptions import InvalidQuery
 from core.instants import now
@@ -143,9 +142,7 @@ def _some(
 
 async def _run(model: type[SoftDeletes], statement: Update | Delete) -> int:
     options = {_SHOWN: True, "synchronize_session": False}
-    async with model.database().session() as session:
-        with translated():
-            result = await session.execute(statement, execution_options=options)
-            await session.commit()
+    async with model.database().writing() as session:
+        result = await session.execute(statement, execution_options=options)
     assert isinstance(result, CursorResult)
     return result.rowcount

@@ -1,11 +1,11 @@
 """A unit of work: several writes that are committed together or not at all, inside the shared transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from core.database.rows import check_names
-from core.database.writes import Intent, Writes, upsert_intent
+from core.database.writes import Intent, upsert_intent
 
 __all__ = ["UnitOfWork"]
 
@@ -14,11 +14,11 @@ class UnitOfWork:
     """Collects writes; leaving the ``async with`` block commits them, an exception drops them all.
 
     Args:
-        writes: Where they go.
+        commit: Writes and commits them.
     """
 
-    def __init__(self, writes: Writes) -> None:
-        self._writes = writes
+    def __init__(self, commit: Callable[[Sequence[Intent]], Awaitable[None]]) -> None:
+        self._commit = commit
         self._intents: list[Intent] = []
 
     def create(self, model: type[Any], **fields: Any) -> None:
@@ -57,4 +57,4 @@ class UnitOfWork:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None and self._intents:
-            await self._writes.commit(self._intents)
+            await self._commit(self._intents)

@@ -99,11 +99,11 @@ class Writes:
             row = None
         if row is None:
             written, known = await self._write_alone([Intent(model, [fields], wants_rows=True)])
-            self._count(1, known)
+            self.count(1, known)
             return written[0]
         await self.buffer.write([Insert(shape, [row])])
         first = row.twin or row
-        self._count(1, int(first is not row or first.duplicate))
+        self.count(1, int(first is not row or first.duplicate))
         if not first.duplicate:
             return first.shape.instance(first)
         found = await self._find(model, {name: first.values[name] for name in shape.key})
@@ -125,13 +125,13 @@ class Writes:
             operations = None
         if operations is None:
             written, known = await self._write_alone(intents)
-            self._count(len(written), known)
+            self.count(len(written), known)
             return
         await self.buffer.write(operations)
         if not counted:
             return
         rows = [row for operation in operations for row in operation.rows]
-        self._count(len(rows), sum(1 for row in rows if row.twin is not None or row.duplicate))
+        self.count(len(rows), sum(1 for row in rows if row.twin is not None or row.duplicate))
 
     def _operations(self, intents: Sequence[Intent]) -> list[Operation] | None:
         """The operations of intents, or ``None`` when one of them cannot be written in bulk."""
@@ -154,7 +154,8 @@ class Writes:
         latest = now() + self._max_clock_skew
         return intent._replace(rows=[_not_after(latest, name, fields) for fields in intent.rows])
 
-    def _count(self, rows: int, duplicates: int) -> None:
+    def count(self, rows: int, duplicates: int) -> None:
+        """Note rows that are committed, some of which were there before."""
         self.rows += rows - duplicates
         self.duplicates += duplicates
 

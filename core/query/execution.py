@@ -18,13 +18,13 @@ __all__ = ["dialect_name", "fetch", "items_of", "reading"]
 async def reading(session: AsyncSession | None) -> AsyncIterator[AsyncSession]:
     """The session passed in, which stays open, or one of the installed database's own; errors are ours in both.
 
-    Its own may read from a replica.
+    Its own is that of an open transaction, or may read from a replica.
     """
     with translated():
         if session is not None:
             yield session
             return
-        async with Model.database().session(read=True) as own:
+        async with Model.database().reading() as own:
             yield own
 
 

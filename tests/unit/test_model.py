@@ -96,7 +96,7 @@ class Cell(Model):
 
     row: Mapped[str] = mapped_column("r", String(10), primary_key=True)
     column: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    count: Mapped[int] = mapped_column(default=0)
+    readings: Mapped[int] = mapped_column(default=0)
 
 
 class Absent(Model):
@@ -309,11 +309,11 @@ async def test_a_missing_table_names_the_fix(database: Database) -> None:
 
 async def test_find_takes_composite_and_text_keys(database: Database) -> None:
     """A tuple in the order of the key, or a mapping by attribute; None where there is no such row."""
-    await Cell.create(row="a", column=2, count=7)
+    await Cell.create(row="a", column=2, readings=7)
     for key in (("a", 2), ["a", 2], {"column": 2, "row": "a"}):
         found = await Cell.find(key)
         assert found is not None
-        assert 7 == found.count
+        assert 7 == found.readings
     assert await Cell.find(("a", 3)) is None
     assert "<Cell a, 2>" == repr(found)
 
@@ -450,6 +450,6 @@ def test_a_bare_annotation_gets_a_type_that_all_databases_keep_alike() -> None:
     types = {column.key: str(column.type) for column in Everything.__table__.columns}
     assert "DATETIME" == types["at"]
     assert "Json()" == types["tags"] == types["steps"]
-    assert "BIGINT" == str(Cell.__table__.c.count.type)
+    assert "BIGINT" == str(Cell.__table__.c.readings.type)
     assert "DOUBLE" == str(Celsius.__table__.c.kelvin.type)
     assert "VARCHAR(20)" == str(Pump.__table__.c.site.type)

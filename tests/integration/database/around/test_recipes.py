@@ -10,7 +10,7 @@ from tests.conftest import FreshDatabase
 PRINTED_URL = "sqlite:///storage/example.db"
 
 
-PAGES = ["mixins", "retention", "repositories", "gateways", "time-series", "engine", "several"]
+PAGES = ["mixins", "retention", "repositories", "gateways", "time-series", "engine", "several", "verbs", "transactions"]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -35,7 +35,7 @@ class Sample(Timestamps, Model):
     name: Mapped[str | None] = mapped_column(String(20))
     notes: Mapped[str | None] = mapped_column(Text)
     value: Mapped[float | None] = mapped_column(Float(53))
-    count: Mapped[int | None]
+    number: Mapped[int | None]
     at: Mapped[datetime | None] = mapped_column(Instant)
     more: Mapped[Any] = mapped_column(Json, nullable=True)
     kind: Mapped[str] = mapped_column(String(10), default="usual")
@@ -47,7 +47,7 @@ fields = st.fixed_dictionaries(
         "name": texts,
         "notes": texts,
         "value": st.none() | st.floats() | st.integers(-(2**70), 2**70),
-        "count": st.none() | st.integers(-(2**64), 2**64),
+        "number": st.none() | st.integers(-(2**64), 2**64),
         "at": st.none() | st.datetimes(timezones=st.none() | st.just(UTC)) | st.floats(0, 1e9) | st.just("2026-11-21"),
         "more": st.none() | st.dictionaries(st.text(max_size=3), st.integers(0, 9), max_size=2),
     }
@@ -80,10 +80,10 @@ def without(bound: tuple[Any, ...], places: set[int]) -> list[Any]:
     return [value for place, value in enumerate(bound) if place not in places]
 
 
-@pytest.mark.parametrize("name", ["name", "notes", "value", "count", "at", "more"])
+@pytest.mark.parametrize("name", ["name", "notes", "value", "number", "at", "more"])
 def test_values_that_are_refused_one_by_one_are_refused_together(name: str) -> None:
     """Whatever stands around them."""
-    good = {"name": "a", "notes": "b", "value": 1.0, "count": 1, "at": 1.0, "more": {}}
+    good = {"name": "a", "notes": "b", "value": 1.0, "number": 1, "at": 1.0, "more": {}}
     shape = Shapes(POSTGRESQL).of(Sample, good)
     refused = 0
     for bad in BAD:

@@ -1,0 +1,213 @@
+"""Transactions of the caller's own, on every database."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+
+from core.database.database import Database
+from core.exceptions import Contention, InvalidQuery, InvalidValue, NotSupportedError, UniqueViolation
+from core.model import Model
+from tests.integration.database.models import Gauge, Sample, Site
+
+SERVERS = pytest.mark.parametrize("fresh_database", ["postgres", "mariadb"], indirect=True)
+
+
+async def fail_after(*created: str) -> None:
+    """Create gauges in a transaction that then fails."""
+    async with Model.transaction():
+        for name in created:
+            await Gauge.create(name=name)
+        raise ZeroDivisionError
+
+
+async def names() -> list[str]:
+    return [gauge.name for gauge in await Gauge.all()]
+
+
+async def test_all_of_a_block_is_committed(database: Database) -> None:
+    """By its end: verbs, bulk verbs, units of work and what is done with the session itself."""
+    async with Model.transaction() as session:
+        await Site.create(code="s")
+        gauge = await Gauge.create(name="a", site="s")
+        await Gauge.insert([{"name": "b"}, {"name": "c"}])
+        async with Model.unit_of_work() as work:
+            work.create(Gauge, name="d")
+        session.add(Gauge(name="e"))
+        await session.flush()
+        assert 1 == await Gauge.update(Gauge.name == "c", value=3.0)
+        assert 1 == await Gauge.delete(Gauge.name == "b")
+        assert 4 == await Gauge.count()
+        assert gauge.id == (await Gauge.find_by(name="a")).id
+    assert ["a", "c", "d", "e"] == await names()
+    assert 5 == database.statistics().rows  # the session's own is nobody's to count
+
+
+async def test_an_error_takes_all_of_it_back(database: Database) -> None:
+    """Whatever it is, and it passes on unchanged."""
+    with pytest.raises(ZeroDivisionError):
+        await fail_after("a", "b")
+    assert [] == await names()
+    assert 0 == database.statistics().rows
+    await Gauge.create(name="after")
+    assert ["after"] == await names()
+
+
+async def test_a_transaction_inside_another_is_a_savepoint(database: Database) -> None:
+    """It can be taken back alone; with the outer one it is gone as well."""
+    async with Model.transaction():
+        await Gauge.create(name="a")
+        with pytest.raises(ZeroDivisionError):
+            await fail_after("b")
+        async with Model.transaction():
+            await Gauge.create(name="c")
+    assert ["a", "c"] == await names()
+
+    async def fail_outside() -> None:
+        async with Model.transaction():
+            async with Model.transaction():
+                await Gauge.create(name="d")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_outside()
+    assert ["a", "c"] == await names()
+
+
+async def test_a_refused_row_may_be_passed_over(database: Database) -> None:
+    """What a verb is refused takes nothing else of the transaction along."""
+    await Gauge.create(name="taken")
+    async with Model.transaction():
+        await Gauge.create(name="a")
+        with pytest.raises(UniqueViolation):
+            await Gauge.create(name="taken")
+        with pytest.raises(InvalidValue):
+            await Gauge.create(name="x", site="nowhere")
+        await Gauge.create(name="b")
+    assert ["taken", "a", "b"] == await names()
+
+
+async def test_a_known_row_is_no_second_one(database: Database) -> None:
+    """``create`` of a model with a natural key returns the row that is there, in a transaction too."""
+    first = await Sample.create(source="s", at=1, value=1)
+    async with Model.transaction():
+        again = await Sample.create(source="s", at=1, value=2)
+    assert (first.id, 1) == (again.id, again.value)
+    assert (1, 1) == (database.statistics().rows, database.statistics().duplicates)
+
+
+async def test_another_task_is_told(database: Database) -> None:
+    """A connection serves one task at a time; one that outlives the transaction is free again."""
+    async with Model.transaction():
+        with pytest.raises(InvalidQuery, match="task"):
+            await asyncio.create_task(Gauge.all())
+        later = asyncio.create_task(asyncio.sleep(0))
+    await later
+    release = asyncio.Event()
+
+    async def afterwards() -> None:
+        await release.wait()
+        await Gauge.create(name="later")
+
+    async with Model.transaction():
+        task = asyncio.create_task(afterwards())
+        await Gauge.create(name="first")
+    release.set()
+    await task
+    assert ["first", "later"] == await names()
+
+
+async def test_an_isolation_level(database: Database) -> None:
+    """Named as the database names it; one that it does not have is refused with those that it has."""
+    async with Model.transaction(isolation="serializable"):
+        await Gauge.create(name="a")
+    assert ["a"] == await names()
+    with pytest.raises(NotSupportedError, match="SERIALIZABLE"):
+        Model.transaction(isolation="sloppy")
+    with pytest.raises(InvalidQuery, match="outer"):
+        async with Model.transaction(), Model.transaction(isolation="SERIALIZABLE"):
+            pass
+
+
+async def test_a_block_is_repeated_when_another_transaction_was_in_the_way(database: Database) -> None:
+    """As often as it says, from the beginning, and only then; nothing of the attempts before is left."""
+    attempts = 0
+    async for attempt in Model.transaction(retries=2):
+        async with attempt:
+            attempts += 1
+            await Gauge.create(name=f"attempt {attempts}"[-9:])
+            if attempts < 3:
+                raise Contention("in the way")
+    assert 3 == attempts
+    assert ["attempt 3"] == await names()
+    with pytest.raises(InvalidQuery, match="async for"):
+        async with Model.transaction(retries=1):
+            pass
+
+
+@pytest.mark.parametrize(("error", "expected"), [(Contention("in the way"), 2), (ZeroDivisionError(), 1)])
+async def test_how_often_a_block_is_repeated(database: Database, error: Exception, expected: int) -> None:
+    """Not more often than it says, and not at all for other errors, which pass on."""
+    attempts = 0
+
+    async def fail() -> None:
+        nonlocal attempts
+        async for attempt in Model.transaction(retries=1):
+            async with attempt:
+                attempts += 1
+                raise error
+
+    with pytest.raises(type(error)):
+        await fail()
+    assert expected == attempts
+
+
+@SERVERS
+async def test_a_real_deadlock_is_got_over(database: Database) -> None:
+    """Two transactions that wait for each other: the server ends one, which begins again."""
+    await Gauge.insert([{"name": "a", "value": 0.0}, {"name": "b", "value": 0.0}])
+    met = asyncio.Barrier(2)
+    runs = 0
+
+    async def add(first: str, second: str) -> None:
+        nonlocal runs
+        async for attempt in Model.transaction(retries=5):
+            async with attempt as session:
+                runs += 1
+                if database.engine.dialect.name == "postgresql":
+                    # Sooner than the time limit of statements in these tests.
+                    await session.execute(text("SET LOCAL deadlock_timeout = '50ms'"))
+                await Gauge.update(Gauge.name == first, value=Gauge.value + 1)
+                if runs <= 2:
+                    await met.wait()
+                await Gauge.update(Gauge.name == second, value=Gauge.value + 1)
+
+    await asyncio.gather(add("a", "b"), add("b", "a"))
+    assert runs > 2
+    assert [2.0, 2.0] == [gauge.value for gauge in await Gauge.all()]
+
+
+async def test_errors_of_the_session_stay_what_they_are(database: Database) -> None:
+    """A pasted recipe that catches SQLAlchemy's own finds it."""
+    await Gauge.create(name="a")
+
+    async def add() -> None:
+        async with Model.transaction() as session:
+            session.add(Gauge(name="a"))
+            await session.flush()
+
+    with pytest.raises(IntegrityError):
+        await add()
+    async with Model.transaction() as session:
+        assert ["a"] == list(await session.scalars(select(Gauge.name)))
+        assert 1 == await session.scalar(text("SELECT 1"))
+
+
+async def test_a_savepoint_of_a_session_is_part_of_its_transaction(database: Database) -> None:
+    """Also where it comes first, before which the driver of SQLite begins none."""
+    async with await Model.get_session() as session:
+        async with session.begin_nested():
+            session.add(Gauge(name="a"))
+        await session.rollback()
+    assert [] == await names()
