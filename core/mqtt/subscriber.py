@@ -26,8 +26,10 @@ from core.mqtt.subscriptions import UNCONFIRMED, Cover
 
 __all__ = ["FilterMemory", "Receiver", "Subscriber", "SubscriberStatistics"]
 
-# As long as the longest delay: of two clients that take one session from each other neither calls that stable.
+# Longer than any delay: of two clients that take one session from each other neither calls that stable.
 _STABLE_SECONDS = 30.0
+# With it, a service is back half a minute after its broker at the latest, also when that goes away again and again.
+_LONGEST_DELAY = 15.0
 _SUSPICIOUS_LOSSES = 3
 _FAREWELL_SECONDS = 3.0
 
@@ -95,7 +97,7 @@ class Subscriber:
         self._wanted = wanted
         self._memory = memory
         self._receiver = receiver
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff or Backoff(limit=_LONGEST_DELAY)
         self._held: dict[str, int] | None = None
         self._connection: Connection | None = None
         self._generation = 0
