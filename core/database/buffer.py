@@ -186,6 +186,8 @@ class WriteBuffer:
                     atom.end(outage.problem())
             except Exception as error:  # noqa: BLE001 - whatever it is, one of these atoms brought it about
                 patient = patient and not isinstance(error, RowLocked)
+                # In an outage on the way some may have been taken back.
+                part = [atom for atom in part if not atom.withdrawn]
                 parts.extendleft((smaller, patient) for smaller in reversed(self._split(part, error)))
         self._taken = ()
 

@@ -376,3 +376,19 @@ async def test_the_buffer_says_how_it_is(buffer: WriteBuffer) -> None:
     assert "<WriteBuffer open waiting=0 locked_out=0 flushes=0>" == repr(buffer)
     await buffer.close()
     assert "<WriteBuffer closed waiting=0 locked_out=0 flushes=0>" == repr(buffer)
+
+
+async def test_what_was_taken_back_in_an_outage_is_not_written_with_another_half(
+    buffer: WriteBuffer, writer: FakeWriter
+) -> None:
+    """Its handler was told so, and its message may have become a dead letter since."""
+    buffer.patience = 60
+    writer.script = [fail(DatabaseUnavailable("lost")), fail(DatabaseUnavailable("lost again"))]
+    guilty, cancelled = start(buffer, "guilty"), start(buffer, "cancelled")
+    await until(lambda: buffer.holding)
+    writer.refuse["guilty"] = InvalidValue("refused")
+    cancelled.cancel()
+    errors = await settle(guilty, cancelled)
+    await settle(start(buffer, "another"))
+    assert [InvalidValue, asyncio.CancelledError] == [type(error) for error in errors]
+    assert ["another"] == writer.stored
