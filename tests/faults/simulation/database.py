@@ -1,140 +1,254 @@
-"""The simulated database: its rows, and a writer whose every flush ends as the simulation decides."""
+"""A database that fails in every way it can, and a writer to it."""
 
 import asyncio
-from collections.abc import Sequence
-from enum import Enum
-
-from sqlalchemy import UniqueConstraint
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from core.database.flush import Batch
-from core.database.shapes import Row
+from core.database.troubles import tell
 from core.database.writers.base import Contention, RowLocked
-from core.exceptions import DatabaseUnavailable, InvalidValue
-from core.model import BigId, Mapped, Model, mapped_column
+from core.exceptions import DatabaseError, DatabaseUnavailable, InvalidValue, SchemaError
+from tests.faults.simulation.ledger import Ledger
+from tests.faults.simulation.loop import Events
+from tests.faults.simulation.models import Keyless, Reading, State
 
-__all__ = ["End", "Simulated", "SimulatedDatabase", "SimulatedWriter"]
+__all__ = ["POISON", "Database", "Weather", "Writer"]
 
-
-class Simulated(Model):
-    """What the simulated handlers write."""
-
-    __tablename__ = "simulated"
-    __natural_key__ = ("number",)
-    __table_args__ = (UniqueConstraint("number"),)
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    number: Mapped[int] = mapped_column(BigId)
-    lane: Mapped[int] = mapped_column(BigId)
+#: The part of a reading that no database takes.
+POISON = -1
 
 
-class End(Enum):
-    """How a flush ends."""
-
-    COMMITTED = "committed"
-    LOST = "the connection was lost before COMMIT"
-    COMMITTED_UNSEEN = "the connection was lost after COMMIT"
-    LOST_UNSEEN = "the connection was lost at COMMIT, which did not happen"
-    CONTENTION = "another transaction was in the way"
-    LOCKED = "a row is locked"
-
-
-class SimulatedDatabase:
-    """Rows by number, and the high-water rows of the writers.
+class Weather:
+    """How likely what is, from 0 to 1.
 
     Attributes:
-        down: Whether nobody can connect.
-        poison: Numbers that it refuses.
-        rows: Lanes by number, in the order of their commits.
-        excused: Lanes in which a locked row was passed by others.
-        refused: Numbers that it has refused.
-        violations: What must not happen, for the world to raise: the core would take an error here for one of a row.
+        lost: A connection is lost before COMMIT.
+        ambiguous: It is lost after COMMIT was sent.
+        frozen: The server does not answer a COMMIT any more, which may come true later.
+        contention: Another transaction is in the way.
+        odd: The database says something that nobody understands.
     """
 
-    def __init__(self) -> None:
-        self.down = False
-        self.poison: set[int] = set()
-        self.rows: dict[int, int] = {}
-        self.excused: set[int] = set()
-        self.refused: set[int] = set()
-        self.sequences: dict[object, int] = {}
-        self.violations: list[str] = []
-        self._committed: set[Row] = set()
+    def __init__(self, chance: random.Random) -> None:
+        def some() -> float:
+            return chance.choice((0.0, 0.0, 0.02, 0.1, 0.3))
 
-    def commit(self, writer: object, sequence: int, batches: Sequence[Batch]) -> None:
-        """Store rows; one that is there already stays as it is."""
-        if self.sequences.get(writer, 0) >= sequence:
-            self.violations.append("the high-water row went back")
-        self.sequences[writer] = sequence
-        for row in in_order(batches):
-            # A redelivery is another row of the same key; the very same one must never be written again.
-            if row in self._committed:
-                self.violations.append(f"{row.values['number']} was committed twice by one write")
-            self._committed.add(row)
-            self.rows.setdefault(row.values["number"], row.values["lane"])
+        self.lost, self.ambiguous, self.contention, self.odd = some(), some(), some(), some()
+        self.frozen = some() / 5
+
+    def clear(self) -> None:
+        """Nothing goes wrong any more."""
+        self.lost = self.ambiguous = self.contention = self.odd = self.frozen = 0.0
 
 
-class SimulatedWriter:
-    """One reserved connection of one process.
+class Database:
+    """What is committed, over the lives of all processes.
+
+    Args:
+        events: The world's.
+        chance: Decides what goes wrong.
+        ledger: Told of every row.
 
     Attributes:
-        at_work: The flush that waits for its end, or ``None``.
+        up: Whether it serves.
+        migrated: Whether its tables are there.
+        locked: Natural keys of states that somebody else has locked.
     """
 
-    def __init__(self, database: SimulatedDatabase) -> None:
+    def __init__(self, events: Events, chance: random.Random, ledger: Ledger) -> None:
+        self.events = events
+        self.chance = chance
+        self.ledger = ledger
+        self.weather = Weather(chance)
+        self.up = True
+        self.migrated = True
+        self.locked: set[tuple[str, str]] = set()
+        self.readings: set[tuple[str, int, int]] = set()
+        self.fingerprints: set[str] = set()
+        self.filters: dict[str, int] = {"old/#": 1}
+        self.sequences: dict[Writer, int] = {}
+        #: A COMMIT that the server is still at work with.
+        self.late: Callable[[], None] | None = None
+        self._ids = 0
+        # More of them in a row would, rightly, make dead letters.
+        self._oddities = 3
+
+    def __repr__(self) -> str:
+        return f"<Database up={self.up} readings={len(self.readings)} locked={self.locked}>"
+
+    def likely(self, probability: float) -> bool:
+        """Whether something happens."""
+        return self.chance.random() < probability
+
+    async def round_trip(self) -> None:
+        """Wait for an answer.
+
+        Raises:
+            DatabaseUnavailable: There is none.
+        """
+        await asyncio.sleep(self.chance.random() * 0.01)
+        if not self.up:
+            raise DatabaseUnavailable("the database is down")
+
+    async def read(self) -> None:
+        """Read over a pooled connection, as a handler does; raises as ``round_trip``."""
+        try:
+            await self.round_trip()
+        except DatabaseUnavailable as error:
+            tell(error)
+            raise
+
+    def oddity(self) -> bool:
+        """Whether an error comes up that nobody has classified."""
+        if self._oddities and self.likely(self.weather.odd):
+            self._oddities -= 1
+            return True
+        return False
+
+    def decide_late(self) -> None:
+        """Nobody waits any more for a COMMIT that the server is at work with: it comes true, or not."""
+        if self.late is not None and self.chance.random() < 0.5:
+            self.late()
+        self.late = None
+
+    def commit(self, batches: Sequence[Batch]) -> None:
+        """Make a transaction come true."""
+        for batch in batches:
+            for row in batch.rows:
+                self._write(batch, row)
+
+    def _write(self, batch: Batch, row: Any) -> None:
+        values: Mapping[str, Any] = row.values
+        self._ids += 1
+        row.generated, row.duplicate = (self._ids,) * len(batch.shape.generated), False
+        model = batch.shape.model
+        if model is Reading:
+            key = (values["route"], values["n"], values["part"])
+            row.duplicate = key in self.readings
+            if not row.duplicate:
+                self.readings.add(key)
+                self.ledger.row(*key)
+        elif model is State:
+            self.ledger.state[values["route"], values["topic"]] = values["n"]
+        elif model is Keyless:
+            self.ledger.keyless(values["route"], values["n"])
+        else:
+            self.fingerprints.add(values["fingerprint"])
+            self.ledger.letter(values["payload"], values["route"])
+
+    # --- the subscriber's memory ---
+
+    async def remembered_filters(self, _client_id: str) -> dict[str, int]:
+        """QoS by topic filter."""
+        await self.round_trip()
+        return dict(self.filters)
+
+    async def remember_filters(self, _client_id: str, filters: Mapping[str, int]) -> None:
+        """Note them."""
+        await self.round_trip()
+        self.filters = dict(filters)
+
+
+class Writer:
+    """A writer of one process; after its death it does nothing.
+
+    Args:
+        database: Where it writes.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self.uncertain = False
         self.failing: Batch | None = None
-        self.at_work: asyncio.Future[End] | None = None
-        self._database = database
+        self.dead = False
         self._open = False
 
+    async def _alive(self) -> None:
+        if self.dead:
+            await asyncio.Event().wait()
+
     async def open(self) -> None:
-        if self._database.down:
-            raise DatabaseUnavailable("down")
+        """Connect; an older connection may be ended, or be at work still."""
+        await self._alive()
+        await self._database.round_trip()
+        await self._alive()
+        if self._database.likely(0.5):
+            self._database.decide_late()
         self._open = True
 
     async def flush(self, sequence: int, batches: Sequence[Batch], *, patient: bool = True) -> None:
-        assert self._open, "nobody has connected"
+        """Write batches, or not."""
+        database, weather = self._database, self._database.weather
+        assert self._open, "open() comes first"
         self.uncertain, self.failing = False, None
-        self.at_work = asyncio.get_running_loop().create_future()
-        try:
-            end = await self.at_work
-        finally:
-            self.at_work = None
-        for batch in batches:
-            self._refuse(batch)
-        if end is End.CONTENTION:
-            raise Contention("deadlock")
-        if end is End.LOCKED:
-            self.failing = batches[0]
-            self._database.excused |= {row.values["lane"] for row in in_order(batches)}
-            raise RowLocked("locked")
-        if end in (End.COMMITTED, End.COMMITTED_UNSEEN):
-            self._database.commit(self, sequence, batches)
-        if end is not End.COMMITTED:
-            self._open = False
-            self.uncertain = end is not End.LOST
-            raise DatabaseUnavailable("lost")
-        for row in in_order(batches):
-            row.generated = (row.values["number"],)
+        await self._alive()
+        await database.round_trip()
+        if database.likely(weather.lost):
+            raise DatabaseUnavailable("the connection was lost")
+        if database.likely(weather.contention):
+            raise Contention("a deadlock")
+        await self._execute(batches, patient)
+        self.failing = None
+        await self._alive()
+        await self._commit(sequence, batches)
 
-    def _refuse(self, batch: Batch) -> None:
-        guilty = {row.values["number"] for row in batch.rows} & self._database.poison
-        if guilty:
-            if len(batch.rows) == 1:
-                self._database.refused |= guilty
+    async def _execute(self, batches: Sequence[Batch], patient: bool) -> None:
+        database = self._database
+        for batch in batches:
             self.failing = batch
-            raise InvalidValue("poison")
+            if not database.migrated:
+                raise SchemaError("no such table")
+            for row in batch.rows:
+                if row.values.get("part") == POISON:
+                    raise InvalidValue("a constraint is violated")
+                if (row.values["route"], row.values.get("topic")) in database.locked and "n" in row.values:
+                    if patient:
+                        await asyncio.sleep(0.2)
+                    raise RowLocked("a row is locked")
+            if database.oddity():
+                raise DatabaseError("nobody knows what this means")
+
+    async def _commit(self, sequence: int, batches: Sequence[Batch]) -> None:
+        database = self._database
+
+        def come_true() -> None:
+            database.sequences[self] = sequence
+            database.commit(batches)
+
+        self.uncertain = True
+        if database.likely(database.weather.frozen):
+            database.late = come_true
+            # It is either found out after a new connection is made, or comes true by itself meanwhile.
+            database.events.later(database.chance.random() * 20, lambda: self._by_itself(come_true))
+            await asyncio.Event().wait()
+        if database.likely(database.weather.ambiguous):
+            if database.likely(0.5):
+                come_true()
+            raise DatabaseUnavailable("the connection was lost during COMMIT")
+        come_true()
+        await asyncio.sleep(database.chance.random() * 0.005)
+        await self._alive()
+        self.uncertain = False
+
+    def _by_itself(self, come_true: Callable[[], None]) -> None:
+        if self._database.late is come_true:
+            self._database.late = None
+            come_true()
 
     async def rollback(self) -> None:
-        assert self._open, "nothing to roll back"
+        """Give up a transaction."""
+        await self._alive()
+        if not self._database.up:
+            raise DatabaseUnavailable("the database is down")
 
     async def reached(self, sequence: int) -> bool:
+        """Whether a flush was committed."""
+        await self._alive()
+        await self._database.round_trip()
+        self._database.decide_late()
         return self._database.sequences.get(self, 0) >= sequence
 
     async def close(self) -> None:
+        """Give the connection back."""
         self._open = False
-
-
-def in_order(batches: Sequence[Batch]) -> list[Row]:
-    """The rows of a flush, in the order of their numbers."""
-    return sorted((row for batch in batches for row in batch.rows), key=lambda row: row.values["number"])

@@ -1,288 +1,216 @@
-"""The simulated world: a service made of the real core, between a broker and a database that do what a seed says."""
+"""The world: what happens to the service, and what becomes of it."""
 
-import asyncio
+import logging
 import random
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from sqlalchemy.dialects import sqlite
+import structlog
 
-from core.backoff import Backoff
-from core.database.buffer import WriteBuffer
-from core.database.flush import Insert
-from core.database.shapes import Shapes
-from core.exceptions import BrokerUnavailable
-from core.ingest.consumer import Consumer
-from core.ingest.dispatcher import Dispatcher
-from core.ingest.window import Window
-from core.message import Message
-from core.mqtt.connection import Publication, Will
-from core.mqtt.mqtt5_inbound import Inbound
-from core.mqtt.options import BrokerOptions
-from core.mqtt.subscriber import Subscriber
-from core.router import Router
-from core.routing.table import RouteTable
-from tests.faults.simulation.broker import Sent, SimulatedBroker, Wire
-from tests.faults.simulation.database import End, Simulated, SimulatedDatabase, SimulatedWriter
-from tests.faults.simulation.loop import VirtualLoop
+from tests.faults.simulation.broker import Broker
+from tests.faults.simulation.database import Database
+from tests.faults.simulation.handlers import owed_by
+from tests.faults.simulation.ledger import Ledger
+from tests.faults.simulation.loop import Events, Stuck, VirtualLoop, virtual_time
+from tests.faults.simulation.process import Process
+from tests.faults.simulation.steps import Step, schedule
 
-__all__ = ["KINDS", "LANES", "Stuck", "World"]
+__all__ = ["World", "run"]
 
-WINDOW = 6
-LANES = 3
-_PATIENCE = 2_000
-_FUNERALS = 50
-
-#: What a message may be: an ordinary one, one that the database refuses, one whose handler raises, one that takes time.
-KINDS = ("", "poison", "raises", "slow")
-
-
-class Stuck(AssertionError):
-    """Nothing more happens although there is work left."""
-
-
-class _Told(Exception):
-    pass
-
-
-async def _store(lane: int, message: Message, client: "Process") -> None:
-    """The handler of all messages."""
-    world, number = client.world, int(message.payload)
-    if world.kinds[number] == "slow":
-        await asyncio.sleep(1)
-    if world.kinds[number] == "raises":
-        world.raised.add(number)
-        raise _Told
-    shape = world.shapes.of(Simulated, {"number": 0, "lane": 0})
-    await client.buffer.write([Insert(shape, [shape.row({"number": number, "lane": lane})])])
-
-
-def _routes() -> RouteTable:
-    router = Router()
-    router.on("s/{lane:int}", _store, qos=2)
-    return RouteTable(router.routes)
-
-
-_ROUTES = _routes()
-_SHAPES = Shapes(sqlite.dialect())
-
-
-class _Memory:
-    """Remembers the filters of the session, over crashes too."""
-
-    def __init__(self) -> None:
-        self._filters: dict[str, int] = {}
-
-    async def remembered_filters(self, client_id: str) -> dict[str, int]:
-        return dict(self._filters)
-
-    async def remember_filters(self, client_id: str, filters: Mapping[str, int]) -> None:
-        self._filters = dict(filters)
-
-
-class Process:
-    """One life of the service, from its start to its crash."""
-
-    def __init__(self, world: "World") -> None:
-        self.world = world
-        self.alive = True
-        self.inbound = Inbound()
-        self.writer = SimulatedWriter(world.database)
-        self.buffer = WriteBuffer(self.writer, _SHAPES, None)
-        self.buffer.patience = float("inf")
-        self.window = Window(WINDOW, 2**20)
-        self.consumer = Consumer(_ROUTES, Dispatcher(self, 1e9), self.window)
-        options = BrokerOptions("simulated", 1, client_id="simulated", receive_maximum=WINDOW)
-        backoff = Backoff(source=world.chance)
-        self.subscriber = Subscriber(options, self.connect, _ROUTES.subscriptions, world.memory, self.consumer, backoff)
-        self.consumer.attach(self.subscriber)
-        self.running = asyncio.get_running_loop().create_task(self.subscriber.run())
-
-    async def connect(
-        self,
-        options: BrokerOptions,
-        generation: int,
-        on_message: Callable[[Message], None],
-        *,
-        clean_start: bool = False,
-        will: Will | None = None,
-    ) -> Wire:
-        """The driver."""
-        if not self.alive or self.world.broker_down:
-            raise BrokerUnavailable("down")
-        return self.world.broker.connect(self.inbound, on_message, generation)
-
-    async def send(self, publication: Publication) -> None:
-        raise AssertionError("nothing is to be published")
-
-    async def publish(self, topic: str, payload: Any = b"", *, qos: int = 1, retain: bool = False) -> None:
-        raise AssertionError("nothing is to be published")
+# Seconds after which everything must have come right, once nothing goes wrong any more.
+_HEALING = 600.0
 
 
 class World:
-    """Takes steps; after each of them everything must still hold.
+    """Broker, database and the service, which may die and begin again.
 
-    Attributes:
-        kinds: What each message is, by its number.
-        published: All messages.
-        acknowledged: Numbers that the broker was told are done.
-        raised: Numbers whose handler has raised.
-        crashes: How often the service was killed.
+    Args:
+        seed: Of every chance.
     """
 
-    def __init__(self, loop: VirtualLoop, seed: int) -> None:
-        self.loop = loop
-        self.chance = random.Random(seed)  # noqa: S311 - the simulation's only chance
-        self.shapes = _SHAPES
-        self.memory = _Memory()
-        self.broker = SimulatedBroker(WINDOW, self._acknowledged)
-        self.broker_down = False
-        self.database = SimulatedDatabase()
-        self.kinds: list[str] = []
-        self.published: list[Sent] = []
-        self.acknowledged: set[int] = set()
-        self.raised: set[int] = set()
-        self.crashes = 0
-        self.ends: dict[End, int] = dict.fromkeys(End, 0)
-        self.process: Process
-        self._do(self._start)
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(f"world {seed}")
+        self.events = Events()
+        self.ledger = Ledger()
+        self.broker = Broker(self.events, self.chance, self.ledger)
+        self.database = Database(self.events, self.chance, self.ledger)
+        self.errors: list[str] = []
+        self._loop: VirtualLoop | None = None
+        self._process: Process | None = None
+        self._over = False
+        self._windows = 2
 
-    # --- steps ---
+    # --- what happens ---
 
-    def publish(self, lane: int, qos: int, kind: str) -> None:
-        """A device publishes a message."""
-        number = len(self.published)
-        self.kinds.append(kind)
-        if kind == "poison":
-            self.database.poison.add(number)
-        self.published.append(Sent(number, lane, qos))
-        self.broker.publish(self.published[-1])
+    def publish(self, topic: str, do: str) -> None:
+        # One QoS for one topic: what is acknowledged in different orders is redelivered in different orders.
+        qos = {"lane/b": 2, "retry/a": 2, "wide/b/c": 2, "part/y/x": 2, "free/a": 0}.get(topic, 1)
+        self.broker.publish(self.ledger.publish(topic, do, qos, owed_by(topic, do)))
 
-    def deliver(self) -> bool:
-        """The broker sends the next packet."""
-        sent: list[bool] = []
-        self._do(lambda: sent.append(self.broker.deliver()))
-        return sent[0]
+    def cut(self) -> None:
+        self.broker.cut()
 
-    def end_flush(self, end: End) -> bool:
-        """The flush that is at work ends; returns whether there was one."""
-        flush = self.process.writer.at_work
-        if flush is None or flush.done():
-            return False
-        self.ends[end] += 1
-        self._do(lambda: flush.set_result(end))
-        return True
+    def silence(self) -> None:
+        self.broker.silence()
 
-    def disconnect(self, *, kept: bool) -> None:
-        """The connection to the broker ends."""
-        if not kept:
-            self.broker.lose_session()
-        wire, self.broker.wire = self.broker.wire, None
-        if wire is not None and not wire.ended.done():
-            self._do(lambda: wire.ended.set_exception(BrokerUnavailable("cut")))
+    def lose_session(self) -> None:
+        self._windows += 1
+        self.broker.lose_session()
 
-    def deafen(self) -> None:
-        """What the service sends gets lost from now on, until somebody notices."""
-        if self.broker.wire is not None:
-            self.broker.wire.deaf = True
+    def renumber(self) -> None:
+        self._windows += 1
+        self.broker.renumber()
 
-    def crash(self, end: End | None = None) -> None:
-        """Kill the service and start it again.
+    def restart_broker(self, seconds: float) -> None:
+        self.broker.up = False
+        self.broker.cut()
+        self.events.later(seconds, self._broker_is_up)
 
-        Args:
-            end: What becomes of a flush that is at work: ``COMMITTED`` if its COMMIT got out still.
-        """
-        process = self.process
-        process.alive = False
-        self.broker.wire = None
-        if end is End.COMMITTED:
-            self._do(lambda: self._commit_unseen(process))
-        self._bury()
-        self.crashes += 1
-        self._do(self._start)
+    def _broker_is_up(self) -> None:
+        self.broker.up = True
 
-    def advance(self) -> bool:
-        """Time passes until the next timer; returns whether there was one."""
-        moved = self.loop.advance()
-        self.check()
-        return moved
+    def outage(self, seconds: float) -> None:
+        self.database.up = False
+        self.events.later(seconds, self._database_is_up)
 
-    # --- what must hold ---
+    def _database_is_up(self) -> None:
+        self.database.up = True
 
-    def check(self) -> None:
-        """What must hold at any time."""
-        assert not self.database.violations, self.database.violations
-        consumer = self.process.consumer.statistics()
-        received, *parts = consumer
-        assert received == sum(parts), f"the counters do not add up: {consumer}"
-        # One more than fits, when reading stops.
-        assert consumer.in_flight <= WINDOW + 1, f"more in flight than the window holds: {consumer}"
-        assert len(self.process.window) <= WINDOW + 1, f"{self.process.window!r}"
+    def missing_table(self, seconds: float) -> None:
+        self.database.migrated = False
+        self.events.later(seconds, self._database_is_migrated)
 
-    def finish(self) -> None:
-        """Let everything be well and see that nothing is missing."""
-        self.broker_down = self.database.down = False
-        if self.broker.wire is not None and self.broker.wire.deaf:
-            self.disconnect(kept=True)
-        for _ in range(_PATIENCE):
-            moved = self.deliver() or self.end_flush(End.COMMITTED)
-            if not moved and self._idle():
-                break
-            if not moved and not self.advance():
-                raise Stuck(f"{self.process.consumer!r} {self.process.buffer!r}")
+    def _database_is_migrated(self) -> None:
+        self.database.migrated = True
+
+    def lock(self, topic: str, seconds: float) -> None:
+        keys = {(route, topic) for route in owed_by(topic, "upsert")}
+        self.database.locked |= keys
+        self.ledger.locked |= keys
+        self.events.later(seconds, lambda: self.database.locked.difference_update(keys))
+
+    def greed(self, factor: int) -> None:
+        self.broker.greed = factor
+        self._windows += factor - 1
+
+    def merge(self, merges: bool) -> None:
+        self.broker.merges = merges
+
+    def crash(self) -> None:
+        """The process is gone from one moment to the next; another one begins."""
+        if self._loop is not None:
+            self._loop.stop()
+
+    def restart(self, patience: float) -> None:
+        """The process is told to end, and another one begins."""
+        if self._process is not None and self._loop is not None:
+            self._stopping = self._loop.create_task(self._process.stop(patience, self.crash))
+            self._process = None
+
+    # --- the run ---
+
+    def live(self, steps: Sequence[Step]) -> None:
+        """Let everything happen, and judge it."""
+        for step in steps:
+            self.events.later(step.at, lambda step=step: getattr(self, step.what)(*step.arguments))  # type: ignore[misc]
+        last = max((step.at for step in steps), default=0.0)
+        self.events.later(last + self.chance.random() * 20, self._heal)
+        while not self._over and not self.ledger.violations:
+            self._live_once()
+        if not self.ledger.violations:
+            self.ledger.close(self._final_states())
+
+    def _live_once(self) -> None:
+        self._loop = loop = VirtualLoop(self.events, self.broker.connect, self._watch)
+        loop.set_exception_handler(lambda _loop, context: self.ledger.accuse(f"nobody caught: {context}"))
+        process: Process | None = None
+
+        async def begin() -> None:
+            nonlocal process
+            process = self._process = Process(self.database, self.chance)
+
+        try:
+            loop.run_until_complete(begin())
+            loop.run_forever()
+        except _Broken:
+            pass
+        except Stuck as stuck:
+            self.ledger.accuse(str(stuck))
+        self._process = None
+        if process is not None:
+            process.die()
+            self.broker.cut()
+            self.database.decide_late()
+            loop.kill()
+
+    def _watch(self) -> None:
+        """Between two rounds of the event loop."""
+        if self._process is not None:
+            self._process.check(self._windows)
+            if self._process.running.done():
+                self.ledger.accuse(f"the subscriber has ended: {self._process.running}")
+        if self.ledger.violations:
+            raise _Broken
+
+    def _heal(self) -> None:
+        """Nothing goes wrong any more."""
+        self.broker.up = self.database.up = self.database.migrated = True
+        self.database.locked.clear()
+        self.database.weather.clear()
+        self._deadline = self.events.now + _HEALING
+        self._look()
+
+    def _look(self) -> None:
+        """Wait until everything has come right."""
+        process = self._process
+        if process is not None and self.broker.idle and process.consumer.statistics().in_flight == 0:
+            self._over = True
+            if len(process.window):
+                self.ledger.accuse(f"the window is not empty: {process.window!r}")
+            self.restart(30.0)
+        elif self.events.now > self._deadline:
+            waiting = "; ".join(map(str, self.broker.waiting))
+            self.ledger.accuse(f"it does not come right: {self.broker} {process and process.consumer}: {waiting}")
         else:
-            raise Stuck(f"{self.process.consumer!r} {self.process.buffer!r} {self.process.subscriber!r}")
-        self._judge()
+            self.events.later(0.5, self._look)
 
-    def _idle(self) -> bool:
-        return (
-            self.broker.empty
-            and not self.process.consumer.statistics().in_flight
-            and not self.process.buffer.statistics().waiting
-        )
+    def _final_states(self) -> dict[tuple[str, str], int]:
+        """The last message of each lane; a message that was tried again may have come after those behind it."""
+        last: dict[tuple[str, str], int] = {}
+        upserts = [fact for fact in self.ledger.facts.values() if b'"upsert"' in fact.payload]
+        again = {(route, fact.topic) for fact in upserts for route in fact.again}
+        for fact in upserts:
+            for lane in [(route, fact.topic) for route in fact.owed if fact.rows[route, 1]]:
+                if lane not in again and lane[0] not in ("free", "batch"):
+                    last[lane] = fact.n
+        return last
 
-    def _judge(self) -> None:
-        done = self.database.rows.keys() | self.database.refused | self.raised
-        lost = {sent.number for sent in self.published} - done - self.broker.lost
-        assert not lost, f"never handled: {sorted(lost)}"
-        assert not self.database.rows.keys() & self.database.poison
-        assert len(self.process.window) == 0, f"{self.process.window!r}"
-        for lane in set(range(LANES)) - self.database.excused:
-            numbers = [number for number, of in self.database.rows.items() if of == lane]
-            assert numbers == sorted(numbers), f"lane {lane} was stored as {numbers}"
 
-    def _acknowledged(self, number: int) -> None:
-        done = number in self.database.rows or number in self.database.refused or number in self.raised
-        assert done, f"{number} was acknowledged and is neither stored nor refused"
-        self.acknowledged.add(number)
+class _Broken(Exception):
+    """A rule was broken: there is no going on."""
 
-    # --- within ---
 
-    def _do(self, step: Callable[[], object]) -> None:
-        self.loop.do(step)
-        if hasattr(self, "process"):
-            self.check()
+@contextmanager
+def _silent_and_seeded(seed: int) -> Iterator[None]:
+    """No logs, and the chance of the code under test is that of the seed."""
+    configuration, state = structlog.get_config(), random.getstate()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        structlog.configure(**configuration)
+        random.setstate(state)
 
-    def _start(self) -> None:
-        self.process = Process(self)
 
-    @staticmethod
-    def _commit_unseen(process: Process) -> None:
-        if process.writer.at_work is not None and not process.writer.at_work.done():
-            process.writer.at_work.set_result(End.COMMITTED_UNSEEN)
+def run(seed: int, steps: Sequence[Step] | None = None) -> World:
+    """Let a schedule happen; ``world.ledger.violations`` tells what went wrong.
 
-    def _bury(self) -> None:
-        """End what a dead process has left in the loop; it reaches neither broker nor database any more."""
-        for _ in range(_FUNERALS):
-            self.loop.forget()
-            left = asyncio.all_tasks(self.loop)
-            if not left:
-                return
-            self.loop.do(lambda left=left: [task.cancel() for task in left])
-        raise AssertionError(f"tasks that cannot be ended: {left}")
-
-    def close(self) -> None:
-        """Leave nothing in the loop."""
-        self.process.alive = False
-        self.broker.wire = None
-        self._bury()
+    Args:
+        seed: Of every chance, and of the schedule.
+        steps: Another schedule than that of the seed.
+    """
+    world = World(seed)
+    with virtual_time(world.events), _silent_and_seeded(seed):
+        world.live(schedule(seed) if steps is None else steps)
+    return world

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.loop import Events, Stuck, VirtualLoop, virtual_time
+from tests.faults.simulation.loop import Events, Stuck, VirtualLoop, virtual_time
 
 
 def no_broker(*_: Any) -> None:
