@@ -11,12 +11,14 @@ import structlog
 from core.backoff import Backoff
 from core.chores import Chore, repeat
 from core.concurrency import first_of
-from core.database.database import Database, DatabaseStatistics
+from core.database.database import Database
 from core.database.databases import ping_all
 from core.database.dead_letters import DeadLetters
 from core.database.errors import translate
+from core.database.filter_memory import FilterMemory
 from core.database.leases import Leases
 from core.database.migrations import Migrations
+from core.database.statistics import DatabaseStatistics
 from core.database.suspects import Suspects
 from core.database.timeseries import declarations
 from core.database.timeseries.maintenance import maintain
@@ -95,6 +97,7 @@ class Application:
             broker, receive_maximum=self.ingest.window, max_payload=self.ingest.max_payload
         )
         self.database = database
+        self._memory = FilterMemory(database.engine)
         self.further = further or {}
         self._databases = (database, *self.further.values())
         self.table = table
@@ -199,7 +202,7 @@ class Application:
         if await self._suspects.begin():
             logger.warning("the process before this one went down; what is redelivered is handled with care")
             self._consumer.watch(self._suspects, self.ingest.dead_letters.crashes)
-        self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self.database, self._consumer)
+        self._subscriber = Subscriber(self.broker, connect, self.table.subscriptions, self._memory, self._consumer)
         self._consumer.attach(self._subscriber)
         self._subscription = asyncio.create_task(self._subscriber.run())
         self._tasks.append(self._subscription)
@@ -291,7 +294,7 @@ class Application:
         await self._subscriber.ready()
         for client_id in await self._left_over():
             options = dataclasses.replace(self.broker, client_id=client_id, shared=False, status_topic=None)
-            retirement = Retirement(options, connect, self.database, self.publisher.send, self._subscriber.is_copy)
+            retirement = Retirement(options, connect, self._memory, self.publisher.send, self._subscriber.is_copy)
             consumer = self._new_consumer()
             consumer.attach(retirement)
             retirement.attach(consumer)
@@ -302,7 +305,7 @@ class Application:
         backoff = Backoff()
         while True:
             try:
-                remembered = await self.database.remembered_client_ids(self._service)
+                remembered = await self._memory.remembered_client_ids(self._service)
                 services = await Leases(self.database.engine).client_ids()
                 return left_over(self._service, self._workers, remembered, services)
             except DatabaseUnavailable as error:

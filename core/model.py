@@ -12,13 +12,14 @@ from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mappe
 
 from core.database.bound import Bound
 from core.database.changes import delete_where, update_rows, update_where
-from core.database.database import Database, PoolStatus
+from core.database.database import Database
 from core.database.json import Json
 from core.database.lazy import AdvisingAttribute, AwaitableAttributes
 from core.database.metadata import metadata
 from core.database.mixins import Timestamps, UUIDv7Key
 from core.database.natural_keys import check_natural_key
 from core.database.soft_deletes import SoftDeletes, with_deleted
+from core.database.statistics import PoolStatus
 from core.database.timeseries import TimeSeries, declare
 from core.database.transactions import Transaction
 from core.database.types import BigId, Instant

@@ -2,11 +2,10 @@
 
 import asyncio
 import itertools
-import json
 import math
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import (
@@ -14,17 +13,15 @@ from sqlalchemy import (
     CursorResult,
     Delete,
     Update,
-    delete,
     event,
     func,
-    insert,
     inspect,
     select,
     text,
 )
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.database.alone import write_all
 from core.database.attempt import another
@@ -32,55 +29,22 @@ from core.database.cursor_key import CursorKey
 from core.database.engine import build_engine
 from core.database.errors import translated
 from core.database.leaks import HandedOutSession, OpenSessions
-from core.database.metadata import metadata, subscription_table
+from core.database.metadata import metadata
 from core.database.options import EngineOptions
 from core.database.rows import check_key, checked, natural_key
 from core.database.sessions import ModelSession, ReadingSession
 from core.database.slow_queries import SlowQueries
 from core.database.soft_deletes import with_deleted
+from core.database.statistics import DatabaseStatistics, PoolStatus, pool_status
 from core.database.transactions import OpenTransaction, Transaction, joined
 from core.database.unit_of_work import UnitOfWork
 from core.database.url import parse_url, replica_of, shown
 from core.database.writes import Intent, Writes, upsert_intent
 from core.exceptions import DatabaseError, InvalidQuery, UniqueViolation
 
-__all__ = ["Database", "DatabaseStatistics", "PoolStatus"]
+__all__ = ["Database"]
 
 T = TypeVar("T")
-
-
-class DatabaseStatistics(NamedTuple):
-    """What has been written since the start.
-
-    Attributes:
-        rows: Rows committed by ``create``, ``insert`` and ``upsert``.
-        duplicates: Rows whose natural key was already there.
-        flushes: Transactions of group commit.
-        mean_batch: Writes of handlers per flush.
-        commit_latency: Seconds per flush.
-    """
-
-    rows: int
-    duplicates: int
-    flushes: int
-    mean_batch: float
-    commit_latency: float
-
-
-class PoolStatus(NamedTuple):
-    """The connections of a pool; all are 0 where none is kept.
-
-    Attributes:
-        size: Connections that are kept open, once they were needed.
-        checked_out: Connections in use.
-        checked_in: Connections that wait for use.
-        overflow: Connections that are open above ``size``.
-    """
-
-    size: int
-    checked_out: int
-    checked_in: int
-    overflow: int
 
 
 class Database:
@@ -415,6 +379,11 @@ class Database:
             async with self.session(read=True) as session:
                 yield session
 
+    def within(self) -> AsyncSession | None:
+        """The session of the transaction that the running code has opened here, if it has."""
+        transaction = joined(self)
+        return None if transaction is None else transaction.session
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """A session to write in: that of an open transaction, or one of its own that is committed at the end."""
@@ -429,12 +398,7 @@ class Database:
 
     def pool_status(self) -> PoolStatus:
         """How many connections of the pool there are, and what they do."""
-        pool: Any = self.engine.sync_engine.pool
-        if not isinstance(pool, QueuePool):
-            return PoolStatus(0, 0, 0, 0)
-        free = pool.checkedin()
-        busy = pool.checkedout()
-        return PoolStatus(pool.size(), busy, free, max(0, busy + free - pool.size()))
+        return pool_status(self.engine.sync_engine.pool)
 
     async def ping(self) -> None:
         """Make one round trip, and one to the replica, if there is one.
@@ -455,44 +419,6 @@ class Database:
         with translated():
             async with self.engine.begin() as connection:
                 await connection.run_sync(metadata.create_all)
-
-    async def remember_filters(self, client_id: str, filters: Mapping[str, int]) -> None:
-        """Note which topic filters the broker holds for a client id.
-
-        Args:
-            client_id: Names the session.
-            filters: QoS by topic filter.
-        """
-        table = subscription_table
-        with translated():
-            async with self.engine.begin() as connection:
-                await connection.execute(delete(table).where(table.c.client_id == client_id))
-                await connection.execute(
-                    insert(table).values(client_id=client_id, filters=json.dumps(dict(filters), sort_keys=True))
-                )
-
-    async def remembered_filters(self, client_id: str) -> dict[str, int]:
-        """The topic filters noted for a client id, QoS by filter; empty for a new one."""
-        table = subscription_table
-        with translated():
-            async with self.engine.connect() as connection:
-                found = await connection.scalar(select(table.c.filters).where(table.c.client_id == client_id))
-        return json.loads(found) if found else {}
-
-    async def forget_filters(self, client_id: str) -> None:
-        """The session of a client id is no more."""
-        table = subscription_table
-        with translated():
-            async with self.engine.begin() as connection:
-                await connection.execute(delete(table).where(table.c.client_id == client_id))
-
-    async def remembered_client_ids(self, prefix: str) -> list[str]:
-        """The client ids that begin with some text and for which filters are noted."""
-        table = subscription_table
-        statement = select(table.c.client_id).where(table.c.client_id.startswith(prefix, autoescape=True))
-        with translated():
-            async with self.engine.connect() as connection:
-                return list(await connection.scalars(statement))
 
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""

@@ -40,6 +40,7 @@ async def stream(
         DatabaseError: As the verbs of ``Model`` do.
     """
     batch = whole_number("batch", batch, _MOST)
+    session = session or Model.database().within()
     if session is not None:
         with translated():
             async for rows in _batches(statement, batch, session):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from core.application import ApplicationStatistics
-from core.database.database import DatabaseStatistics
+from core.database.statistics import DatabaseStatistics
 from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.mqtt.subscriber import SubscriberStatistics
 

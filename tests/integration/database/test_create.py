@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from core.database.database import Database
+from core.database.filter_memory import FilterMemory
 from core.exceptions import UniqueViolation
 from tests.integration.database.models import Checked, Gauge, Sample
 
@@ -79,11 +80,11 @@ async def test_numbers_keep_every_digit(database: Database, value: float) -> Non
 
 async def test_filters_are_remembered(database: Database) -> None:
     """The later list replaces the earlier one; another client has its own."""
-    assert {} == await database.remembered_filters("c")
-    await database.remember_filters("c", {"a/#": 1, "b": 0})
-    await database.remember_filters("c", {"b": 2, "\u00e4/+": 1})
-    assert {"b": 2, "\u00e4/+": 1} == await database.remembered_filters("c")
-    assert {} == await database.remembered_filters("C")
+    assert {} == await FilterMemory(database.engine).remembered_filters("c")
+    await FilterMemory(database.engine).remember_filters("c", {"a/#": 1, "b": 0})
+    await FilterMemory(database.engine).remember_filters("c", {"b": 2, "\u00e4/+": 1})
+    assert {"b": 2, "\u00e4/+": 1} == await FilterMemory(database.engine).remembered_filters("c")
+    assert {} == await FilterMemory(database.engine).remembered_filters("C")
     many = {f"filter/{number:05}/{'x' * 60}": 1 for number in range(2000)}
-    await database.remember_filters("many", many)
-    assert many == await database.remembered_filters("many")
+    await FilterMemory(database.engine).remember_filters("many", many)
+    assert many == await FilterMemory(database.engine).remembered_filters("many")

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from core.database.database import Database
 from core.exceptions import Contention, InvalidQuery, InvalidValue, NotSupportedError, UniqueViolation
 from core.model import Model
+from core.query import paginate, stream
 from tests.integration.database.models import Gauge, Sample, Site
 
 SERVERS = pytest.mark.parametrize("fresh_database", ["postgres", "mariadb"], indirect=True)
@@ -42,6 +43,15 @@ async def test_all_of_a_block_is_committed(database: Database) -> None:
         assert gauge.id == (await Gauge.find_by(name="a")).id
     assert ["a", "c", "d", "e"] == await names()
     assert 5 == database.statistics().rows  # the session's own is nobody's to count
+
+
+async def test_queries_take_part(database: Database) -> None:
+    """They see what the transaction has written, page by page and as a stream."""
+    async with Model.transaction():
+        await Gauge.insert([{"name": "a"}, {"name": "b"}])
+        assert ["a", "b"] == [gauge.name async for gauge in stream(select(Gauge).order_by(Gauge.id))]
+        assert 2 == (await paginate(select(Gauge).order_by(Gauge.id), 1, 1)).total
+        assert 1 == Model.pool_status().checked_out
 
 
 async def test_an_error_takes_all_of_it_back(database: Database) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.database.database import Database
+from core.database.filter_memory import FilterMemory
 from core.database.leases import LeaseRow, Leases
 
 
@@ -60,8 +61,8 @@ async def test_rivals(database: Database, first: LeaseRow | None) -> None:
 async def test_client_ids_by_prefix(database: Database) -> None:
     """Texts, not patterns; forgotten ones are gone."""
     for name in ("a_b", "a_b-1", "axb-2", "b"):
-        await database.remember_filters(name, {"x": 1})
-    assert ["a_b", "a_b-1"] == sorted(await database.remembered_client_ids("a_b"))
-    await database.forget_filters("a_b")
-    assert ["a_b-1"] == await database.remembered_client_ids("a_b")
-    assert {} == await database.remembered_filters("a_b")
+        await FilterMemory(database.engine).remember_filters(name, {"x": 1})
+    assert ["a_b", "a_b-1"] == sorted(await FilterMemory(database.engine).remembered_client_ids("a_b"))
+    await FilterMemory(database.engine).forget_filters("a_b")
+    assert ["a_b-1"] == await FilterMemory(database.engine).remembered_client_ids("a_b")
+    assert {} == await FilterMemory(database.engine).remembered_filters("a_b")

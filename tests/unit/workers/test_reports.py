@@ -1,7 +1,7 @@
 """What workers report, and its sum."""
 
 from core.application import ApplicationStatistics
-from core.database.database import DatabaseStatistics
+from core.database.statistics import DatabaseStatistics
 from core.ingest.statistics import ConsumerStatistics, HandlerStatistics
 from core.mqtt.subscriber import SubscriberStatistics
 from core.workers.reports import Report, decode, encode, total
