@@ -4,51 +4,42 @@ import asyncio
 import itertools
 import math
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from sqlalchemy import (
     ColumnExpressionArgument,
     CursorResult,
     Delete,
     Update,
-    event,
     func,
     inspect,
     select,
-    text,
 )
-from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.database.alone import write_all
-from core.database.attempt import another
-from core.database.cursor_key import CursorKey
+from core.database.connections import Connections, sessionmaker
 from core.database.engine import build_engine
 from core.database.errors import translated
-from core.database.leaks import HandedOutSession, OpenSessions
-from core.database.metadata import metadata
 from core.database.options import EngineOptions
 from core.database.rows import check_key, checked, natural_key
 from core.database.sessions import ModelSession, ReadingSession
 from core.database.slow_queries import SlowQueries
 from core.database.soft_deletes import with_deleted
-from core.database.statistics import DatabaseStatistics, PoolStatus, pool_status
+from core.database.statistics import DatabaseStatistics
 from core.database.transactions import OpenTransaction, Transaction, joined
 from core.database.unit_of_work import UnitOfWork
-from core.database.url import parse_url, replica_of, shown
 from core.database.writes import Intent, Writes, upsert_intent
-from core.exceptions import DatabaseError, InvalidQuery, UniqueViolation
+from core.exceptions import InvalidQuery, UniqueViolation
 
 __all__ = ["Database"]
 
 T = TypeVar("T")
 
 
-class Database:
-    """One database and its connection pool; connects when it is first used.
+class Database(Connections):
+    """One database and the verbs of ``Model`` on it; connects when it is first used.
 
     Args:
         url: SQLAlchemy URL; the async driver is filled in.
@@ -70,20 +61,7 @@ class Database:
         max_clock_skew: float = 300,
         **options: Any,
     ) -> None:
-        self._url = parse_url(url)
-        self.options = EngineOptions(**options)
-        self.engine = build_engine(self._url, self.options)
-        #: Where is read what need not be the newest; the database itself, unless there is a replica.
-        self.reader = self.engine if read_url is None else build_engine(replica_of(self._url, read_url), self.options)
-        self.sign_cursors(CursorKey(cursor_key))
-        self._sessions = _sessionmaker(self.engine, ModelSession)
-        self._reading_sessions = _sessionmaker(self.reader, ReadingSession)
-        #: Those that somebody else has to close.
-        self.open_sessions = OpenSessions()
-        self._handed_out: WeakSet[AsyncSession] = WeakSet()
-        # SQLite has one writer at a time; waiting here is fairer than in its busy loop.
-        connections = self.options.pool_size + self.options.max_overflow
-        self._writers = asyncio.Semaphore(1 if self._url.get_backend_name() == "sqlite" else connections)
+        super().__init__(url, read_url, cursor_key, EngineOptions(**options))
         self._writes = Writes(
             build_engine(
                 self.engine.url,
@@ -102,21 +80,6 @@ class Database:
     def __repr__(self) -> str:
         return f"<Database {self.address} rows={self._writes.rows}>"
 
-    @property
-    def engines(self) -> Sequence[AsyncEngine]:
-        """The pooled engine, and that of the replica, if there is one."""
-        return (self.engine,) if self.reader is self.engine else (self.engine, self.reader)
-
-    @property
-    def address(self) -> str:
-        """The URL without its password, for people to read."""
-        return shown(self._url)
-
-    def sign_cursors(self, key: CursorKey) -> None:
-        """Use a key for the cursors of this database."""
-        for engine in self.engines:
-            engine.update_execution_options(**{CursorKey.OPTION: key})
-
     def _watch(self) -> SlowQueries | None:
         if self.options.slow_query_ms is None:
             return None
@@ -125,27 +88,12 @@ class Database:
             slow_queries.watch(engine)
         return slow_queries
 
-    @property
-    def replica(self) -> str | None:
-        """The URL of the replica without its password, if there is one."""
-        return None if self.reader is self.engine else shown(self.reader.url)
-
     def statistics(self) -> DatabaseStatistics:
         """What has been written since the start."""
         flushing = self._writes.buffer.statistics()
         return DatabaseStatistics(
             self._writes.rows, self._writes.duplicates, flushing.flushes, flushing.mean_batch, flushing.commit_latency
         )
-
-    def session(self, *, read: bool = False) -> HandedOutSession:
-        """A fresh session, which the caller closes.
-
-        Args:
-            read: Whether it only reads, which a replica may serve; then it refuses to write.
-        """
-        session = self._reading_sessions() if read else self._sessions()
-        self._handed_out.add(session)
-        return session
 
     def create(self, model: type[T], fields: dict[str, Any]) -> Coroutine[Any, Any, T]:
         """Insert a row, or find the row of the same natural key, and return after COMMIT.
@@ -238,18 +186,6 @@ class Database:
         """Have everything that is done through this database meanwhile committed together, or not at all."""
         return Transaction(self, isolation, retries)
 
-    async def open_for_writing(self) -> AsyncSession:
-        """A session, once it is its turn to write; give it back with ``close_after_writing``."""
-        await self._writers.acquire()
-        return self.session()
-
-    async def close_after_writing(self, session: AsyncSession) -> None:
-        """Give a session back."""
-        try:
-            await session.close()
-        finally:
-            self._writers.release()
-
     def note_written(self, rows: int, duplicates: int) -> None:
         """Note rows that were committed, some of which were there before."""
         self._writes.count(rows, duplicates)
@@ -273,8 +209,8 @@ class Database:
         before = self._sessions, self._reading_sessions, self._writers, self._writes
         with translated():
             async with self.engine.connect() as connection:
-                self._sessions = _sessionmaker(connection, ModelSession)
-                self._reading_sessions = _sessionmaker(connection, ReadingSession)
+                self._sessions = sessionmaker(connection, ModelSession)
+                self._reading_sessions = sessionmaker(connection, ReadingSession)
                 self._writers, self._writes = asyncio.Semaphore(1), self._writes.one_by_one()
                 try:
                     async with connection.begin(), self.session() as session:
@@ -368,95 +304,12 @@ class Database:
                 met += result.rowcount
         return met
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A session to read in: that of an open transaction, or one of its own, perhaps of a replica."""
-        transaction = joined(self)
-        with translated():
-            if transaction is not None:
-                yield transaction.session
-                return
-            async with self.session(read=True) as session:
-                yield session
-
-    def within(self) -> AsyncSession | None:
-        """The session of the transaction that the running code has opened here, if it has."""
-        transaction = joined(self)
-        return None if transaction is None else transaction.session
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncSession]:
-        """A session to write in: that of an open transaction, or one of its own that is committed at the end."""
-        transaction = joined(self)
-        with translated():
-            if transaction is not None:
-                yield transaction.session
-                return
-            async with self._writers, self.session() as session:
-                yield session
-                await session.commit()
-
-    def pool_status(self) -> PoolStatus:
-        """How many connections of the pool there are, and what they do."""
-        return pool_status(self.engine.sync_engine.pool)
-
-    async def ping(self) -> None:
-        """Make one round trip, and one to the replica, if there is one.
-
-        Raises:
-            DatabaseUnavailable: The database cannot serve now.
-            SchemaError: It refuses the user, the password or the database's name.
-        """
-        await _ping(self.engine)
-        if self.reader is not self.engine:
-            try:
-                await _ping(self.reader)
-            except DatabaseError as error:
-                raise another(error, f"the replica (DB_READ_URL): {error}") from error
-
-    async def create_tables(self) -> None:
-        """Create the tables that do not exist yet."""
-        with translated():
-            async with self.engine.begin() as connection:
-                await connection.run_sync(metadata.create_all)
-
     async def close(self) -> None:
         """Close every connection; sessions still open lose theirs."""
-        for session in list(self._handed_out):
-            # One that is at work in another task refuses.
-            with suppress(InvalidRequestError):
-                await session.invalidate()
+        await self.invalidate_sessions()
         await self._writes.close()
-        for engine in self.engines:
-            pool = engine.sync_engine.pool
-            await engine.dispose()
-            # Whoever is still at work gives his connection back later, to a pool that nobody empties any more.
-            event.listen(pool, "checkin", _end_connection)
-
-
-def _sessionmaker(
-    bind: AsyncEngine | AsyncConnection, kind: type[ModelSession]
-) -> async_sessionmaker[HandedOutSession]:
-    return async_sessionmaker(
-        bind,
-        class_=HandedOutSession,
-        sync_session_class=kind,
-        expire_on_commit=False,
-        autoflush=False,
-        # For a connection with a transaction; those of an engine have none.
-        join_transaction_mode="create_savepoint",
-    )
-
-
-async def _ping(engine: AsyncEngine) -> None:
-    with translated():
-        async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+        await self.dispose()
 
 
 def _flush_deadline(backend: str, statement_timeout: float) -> float | None:
     return None if backend == "sqlite" or not statement_timeout else statement_timeout * 1.5
-
-
-def _end_connection(_connection: object, record: ConnectionPoolEntry) -> None:
-    record.close()

@@ -15,6 +15,7 @@ from core.database.errors import translate, translated
 from core.exceptions import Contention, InvalidQuery, NotSupportedError
 
 if TYPE_CHECKING:
+    from core.database.connections import Connections
     from core.database.database import Database
 
 __all__ = ["OpenTransaction", "Transaction", "joined"]
@@ -66,7 +67,7 @@ class OpenTransaction:
         return self._ended
 
 
-def joined(database: "Database") -> OpenTransaction | None:
+def joined(database: "Connections") -> OpenTransaction | None:
     """The transaction that the running code has opened on a database, if it has."""
     for transaction in _open.get():
         if transaction.database is database and not transaction.ended:
