@@ -22,6 +22,7 @@ from core.routing.pattern import parse
 from core.routing.payload import decoder_for
 from core.routing.table import RouteTable
 from core.topics import name_problem
+from tests.faults.fuzz.further import FURTHER
 from tests.faults.fuzz.mutations import mutated
 
 __all__ = ["TARGETS", "fuzz"]
@@ -195,6 +196,7 @@ TARGETS: Mapping[str, Callable[[random.Random], None]] = {
     "payloads": payloads,
     "topics": topics,
     "filters": filters,
+    **FURTHER,
 }
 
 
