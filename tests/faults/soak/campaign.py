@@ -21,7 +21,6 @@ __all__ = ["Campaign", "Cycle", "Sum", "broker_crash", "database_outage", "kill"
 #: Cycles between two verdicts.
 _BETWEEN_VERDICTS = 10
 _RECOVERY = 30.0
-_LATE_MESSAGES = 20
 
 Cycle = Callable[["Campaign", Trial], Awaitable[None]]
 
@@ -39,7 +38,7 @@ class Sum:
         duplicates: Rows too many.
         altered: Rows that are not what was published.
         dead: Dead letters; none is due.
-        recovery: Seconds from the end of the fault to the next stored message, at most.
+        recovery: Seconds from the end of the fault until a message that came after it is stored, at most.
         memory: Bytes that the service needed at most.
         problem: What went wrong.
     """
@@ -132,10 +131,14 @@ class Campaign:
         assert self.sum.recovery <= _RECOVERY, f"it took {self.sum.recovery:.1f} s to go on"
 
     async def recovered(self, soaked: Trial) -> None:
-        """Publish some more, and note how long it takes until one of them is stored."""
-        began, before = time.monotonic(), await soaked.judge.rows()
-        soaked.publisher.begin(_LATE_MESSAGES)
-        await soaked.stored(min(before + 1, soaked.publisher.published))
+        """Publish one more message, and note how long it takes until it is stored."""
+        began, number = time.monotonic(), soaked.publisher.published
+        soaked.publisher.begin(1)
+
+        async def there() -> bool:
+            return bool(await soaked.judge.seen({number}))
+
+        await soaked.service.until(there, "the message that came after the fault")
         self.sum.recovery = max(self.sum.recovery, time.monotonic() - began)
 
 
@@ -200,5 +203,5 @@ async def network_cut(campaign: Campaign, soaked: Trial) -> None:
         await asyncio.sleep(0.05)
         soaked.broker_proxy.to_client.reset_after = None
     soaked.broker_proxy.reset()
-    await soaked.service.until(lambda: soaked.broker_proxy.connections > connections, "a new connection")
     await campaign.recovered(soaked)
+    await soaked.service.until(lambda: soaked.broker_proxy.connections > connections, "a new connection")

@@ -69,7 +69,7 @@ def _row(campaign: "Campaign") -> str:
 
 def _arguments(options: argparse.Namespace) -> str:
     names = ("kills", "brokers", "outages", "cuts", "schedules", "inputs", "minutes", "seed")
-    return " ".join(f"--{name} {getattr(options, name):g}" for name in names)
+    return " ".join(f"--{name} {getattr(options, name)}" for name in names)
 
 
 def _versions() -> list[str]:
