@@ -163,12 +163,13 @@ class Consumer:
             self._route(slot, message)
 
     def _make_room(self) -> bool:
-        """Drop a message of QoS 0; returns whether it is another one than that which has just come in."""
-        slot = self._shedding.choose()
-        if slot is None:
-            return False
-        self._in_work.discard(slot)
-        self._window.settle(slot)
+        """Drop messages of QoS 0 until there is room; returns whether there is: if not, the new one is dropped."""
+        while self._window.crowded:
+            slot = self._shedding.choose()
+            if slot is None:
+                return False
+            self._in_work.discard(slot)
+            self._window.settle(slot)
         return True
 
     def _leave(self, message: Message) -> None:

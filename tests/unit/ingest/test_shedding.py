@@ -110,6 +110,21 @@ async def test_bytes_are_bounded_too() -> None:
     await until(lambda: not stage.consumer.in_work)
 
 
+async def test_large_messages_do_not_creep_in_for_small_ones() -> None:
+    """As many go as take the room that one needs; the bytes stay bounded."""
+    gate = Gate()
+    stage = stage_with(routes(gate.handle), qos0=100, size=1000)
+    for _ in range(50):
+        stage.deliver(0, "a", bytes(20), qos=0)
+    for _ in range(50):
+        stage.deliver(0, "a", bytes(400), qos=0)
+    held = sum(slot.size for slot in stage.consumer._in_work)
+    assert held < 1000 + 401
+    assert 0 == stage.consumer.statistics().unaccounted
+    gate.open.set()
+    await until(lambda: not stage.consumer.in_work)
+
+
 async def test_overload_is_told_once_and_so_is_its_end() -> None:
     """Not for every message; and again when it comes back."""
     gate = Gate()
