@@ -27,7 +27,7 @@ class Suspects:
         self._client_id = client_id
 
     async def begin(self) -> bool:
-        """Note that a process runs; after an orderly stop nothing is suspected any more.
+        """Note that a process runs.
 
         Returns:
             Whether the process before this one went down without ``end``.
@@ -39,14 +39,13 @@ class Suspects:
                     await connection.execute(insert(_runs).values(client_id=self._client_id, running=True))
                 elif not running:
                     await connection.execute(self._mark(running=True))
-                if not running:
-                    await connection.execute(delete(_suspects).where(_suspects.c.client_id == self._client_id))
         return bool(running)
 
     async def end(self) -> None:
-        """Note that the process stops in order."""
+        """Note that the process stops in order: nothing is suspected any more."""
         with translated():
             async with self._engine.begin() as connection:
+                await connection.execute(delete(_suspects).where(_suspects.c.client_id == self._client_id))
                 await connection.execute(self._mark(running=False))
 
     def _mark(self, *, running: bool) -> Update:
