@@ -11,7 +11,7 @@ from tests.faults.simulation.broker import Broker
 from tests.faults.simulation.database import Database
 from tests.faults.simulation.handlers import owed_by
 from tests.faults.simulation.ledger import Ledger
-from tests.faults.simulation.loop import Events, Stuck, VirtualLoop, virtual_time
+from tests.faults.simulation.loop import Events, VirtualLoop, virtual_time
 from tests.faults.simulation.process import Process
 from tests.faults.simulation.steps import Step, schedule
 
@@ -134,8 +134,8 @@ class World:
             loop.run_forever()
         except _Broken:
             pass
-        except Stuck as stuck:
-            self.ledger.accuse(str(stuck))
+        except Exception as error:
+            self.ledger.accuse(f"the process ended by {error!r}")
         self._process = None
         if process is not None:
             process.die()
