@@ -30,20 +30,28 @@
         ├── InvalidQuery          a page, filter, order or search that cannot be run as it was asked for
         │   └── InvalidCursor     a cursor that was changed, or belongs to another list
         └── InvalidValue          a value the column refuses
-            └── UniqueViolation   another row already has this key
+            ├── UniqueViolation      another row already has this key
+            ├── ForeignKeyViolation  the row that is referred to is missing, or is still referred to
+            ├── NotNullViolation     a column must have a value
+            ├── CheckViolation       a CHECK of the table says no
+            └── ValueOutOfRange      a number is too large for its column, or a text too long
 """
+
+from collections.abc import Sequence
 
 __all__ = [
     "BindingError",
     "BrokerError",
     "BrokerRefused",
     "BrokerUnavailable",
+    "CheckViolation",
     "ConfigurationError",
     "Contention",
     "DatabaseError",
     "DatabaseNotConfigured",
     "DatabaseUnavailable",
     "DuplicateRouteName",
+    "ForeignKeyViolation",
     "InvalidCursor",
     "InvalidPayload",
     "InvalidQuery",
@@ -51,6 +59,7 @@ __all__ = [
     "MigrationError",
     "MqueductError",
     "NotLoaded",
+    "NotNullViolation",
     "NotSupportedError",
     "PatternError",
     "PayloadError",
@@ -63,6 +72,7 @@ __all__ = [
     "UndecodablePayload",
     "UniqueViolation",
     "UnknownField",
+    "ValueOutOfRange",
 ]
 
 
@@ -186,8 +196,36 @@ class InvalidCursor(InvalidQuery):
 
 
 class InvalidValue(DatabaseError):
-    """A column or constraint refuses a value; the same row will never be accepted."""
+    """A column or constraint refuses a value; the same row will never be accepted.
+
+    Attributes:
+        table: The table, or ``""`` where the database does not say.
+        columns: The columns that are at fault, as far as they are known.
+        constraint: The name of the constraint, or ``""``.
+    """
+
+    def __init__(self, message: str = "", table: str = "", columns: Sequence[str] = (), constraint: str = "") -> None:
+        super().__init__(message)
+        self.table = table
+        self.columns = tuple(columns)
+        self.constraint = constraint
 
 
 class UniqueViolation(InvalidValue):
     """Another row already holds the same unique key."""
+
+
+class ForeignKeyViolation(InvalidValue):
+    """The row that is referred to does not exist, or one that is to go is still referred to."""
+
+
+class NotNullViolation(InvalidValue):
+    """A column that must have a value has none."""
+
+
+class CheckViolation(InvalidValue):
+    """A CHECK constraint of the table refuses the row."""
+
+
+class ValueOutOfRange(InvalidValue):
+    """A number does not fit in the bits of its column, or a text in its length."""

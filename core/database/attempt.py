@@ -1,5 +1,6 @@
 """One flush from its first try to its last: what is remembered in between, and when it is given up."""
 
+import copy
 import math
 import random
 import time
@@ -89,6 +90,8 @@ class Outage(DatabaseError):
 
 def another(error: DatabaseError, text: str | None = None) -> DatabaseError:
     """An error of its own for each who gets it: raising one object in many tasks would pile up their tracebacks."""
-    another = type(error)(text or str(error))
+    another = copy.copy(error)
+    if text is not None:
+        another.args = (text,)
     another.__cause__ = error.__cause__
     return another

@@ -11,7 +11,7 @@ from core.database.rows import default_maker
 __all__ = [
     "PLAIN_TYPES",
     "READABLE_TYPES",
-    "has_other_unique",
+    "other_unique_sets",
     "plainly_constructed",
     "same_at_insert_and_update",
     "travels_plain",
@@ -68,15 +68,15 @@ def same_at_insert_and_update(column: Column[Any]) -> bool:
     return bool(getattr(default, "__wrapped__", default) == getattr(onupdate, "__wrapped__", onupdate))
 
 
-def has_other_unique(table: Table, key: set[Column[Any]], written: set[Column[Any]]) -> bool:
-    """Whether a row can collide with another one in something else than its natural key.
+def other_unique_sets(table: Table, key: set[Column[Any]], written: set[Column[Any]]) -> tuple[tuple[str, ...], ...]:
+    """The columns in which a row can collide with another one, beside those of its key.
 
     Args:
         table: The table.
-        key: The columns of the natural key.
+        key: The columns of the key.
         written: The columns that rows bring along; a primary key that is counted up collides with nothing.
     """
-    unique = [set(each.columns) for each in table.constraints if isinstance(each, UniqueConstraint)]
-    unique += [set(index.columns) for index in table.indexes if index.unique]
-    unique += [set(table.primary_key.columns)] if written & set(table.primary_key.columns) else []
-    return any(columns != key for columns in unique)
+    unique = [tuple(each.columns) for each in table.constraints if isinstance(each, UniqueConstraint)]
+    unique += [tuple(index.columns) for index in table.indexes if index.unique]
+    unique += [tuple(table.primary_key.columns)] if written & set(table.primary_key.columns) else []
+    return tuple(tuple(column.name for column in columns) for columns in unique if set(columns) != key)

@@ -15,6 +15,10 @@ class Meaning(Enum):
     SCHEMA = "the database does not fit the models; fix: migrate it, or call Model.create_tables()"
     POOLED = "PgBouncer gives the service a different connection for each transaction; fix: DB_PGBOUNCER=true"
     UNIQUE = "another row has the same unique key"
+    REFERENCE = "the row that is referred to does not exist, or is still referred to"
+    NULL = "a column must have a value"
+    CHECK = "a check of the table refuses the row"
+    RANGE = "a value does not fit in its column"
     INVALID = "the database refuses the value"
     UNKNOWN = "the database reports an error"
 
@@ -23,8 +27,15 @@ class Meaning(Enum):
 _POSTGRESQL = {
     "08": Meaning.UNAVAILABLE,
     "22": Meaning.INVALID,
+    "22001": Meaning.RANGE,
+    "22003": Meaning.RANGE,
+    "22008": Meaning.RANGE,
     "23": Meaning.INVALID,
+    "23001": Meaning.REFERENCE,
+    "23502": Meaning.NULL,
+    "23503": Meaning.REFERENCE,
     "23505": Meaning.UNIQUE,
+    "23514": Meaning.CHECK,
     "25006": Meaning.UNAVAILABLE,  # read only: a standby, soon to be promoted
     "25P03": Meaning.UNAVAILABLE,  # ended while idle in a transaction
     "26000": Meaning.POOLED,  # a prepared statement that another connection has
@@ -61,11 +72,16 @@ _MYSQL = {
         *(2059, 2061, 3118, 3955, 4151),
     ),
     Meaning.SCHEMA: (1046, 1051, 1054, 1060, 1061, 1064, 1071, 1072, 1091, 1103, 1109, 1146, 1176, 1305, 1356, 1932),
+    Meaning.CONTENTION: (1020, 1213),
     Meaning.UNIQUE: (1022, 1062, 1169, 1586),
     # 1364 and 4025 come as OperationalError, and yet the row is what is wrong.
+    Meaning.REFERENCE: (1216, 1217, 1451, 1452),
+    Meaning.NULL: (1048, 1263, 1364),
+    Meaning.CHECK: (3819, 4025),
+    Meaning.RANGE: (1264, 1406, 1441, 1690),
     Meaning.INVALID: (
-        *(1048, 1118, 1153, 1216, 1217, 1263, 1264, 1265, 1292, 1300, 1301, 1364, 1365, 1366, 1367, 1369, 1390, 1406),
-        *(1411, 1416, 1441, 1451, 1452, 1526, 1557, 1644, 1690, 1761, 1762, 3140, 3156, 3819, 4025),
+        *(1118, 1153, 1265, 1292, 1300, 1301, 1365, 1366, 1367, 1369, 1390, 1411, 1416, 1526, 1557, 1644),
+        *(1761, 1762, 3140, 3156),
     ),
 }
 _MYSQL_MEANING = {number: meaning for meaning, numbers in _MYSQL.items() for number in numbers}
@@ -75,11 +91,15 @@ _SQLITE = {
     sqlite3.SQLITE_CONSTRAINT_UNIQUE: Meaning.UNIQUE,
     sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: Meaning.UNIQUE,
     sqlite3.SQLITE_CONSTRAINT_ROWID: Meaning.UNIQUE,
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: Meaning.REFERENCE,
+    sqlite3.SQLITE_CONSTRAINT_NOTNULL: Meaning.NULL,
+    sqlite3.SQLITE_CONSTRAINT_CHECK: Meaning.CHECK,
     sqlite3.SQLITE_CONSTRAINT: Meaning.INVALID,
     sqlite3.SQLITE_MISMATCH: Meaning.INVALID,
-    sqlite3.SQLITE_TOOBIG: Meaning.INVALID,
+    sqlite3.SQLITE_TOOBIG: Meaning.RANGE,
     sqlite3.SQLITE_RANGE: Meaning.INVALID,
     sqlite3.SQLITE_SCHEMA: Meaning.UNAVAILABLE,  # somebody changed the schema meanwhile
+    sqlite3.SQLITE_BUSY_SNAPSHOT: Meaning.CONTENTION,
     sqlite3.SQLITE_BUSY: Meaning.UNAVAILABLE,
     sqlite3.SQLITE_LOCKED: Meaning.UNAVAILABLE,
     sqlite3.SQLITE_FULL: Meaning.UNAVAILABLE,

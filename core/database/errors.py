@@ -6,15 +6,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import exc
 
+from core.database.diagnostics import place_of
 from core.database.error_codes import Meaning, meaning_of
-from core.exceptions import (
-    Contention,
-    DatabaseError,
-    DatabaseUnavailable,
-    InvalidValue,
-    SchemaError,
-    UniqueViolation,
-)
+from core.database.violations import VIOLATIONS, ValueOutOfRange
+from core.exceptions import Contention, DatabaseError, DatabaseUnavailable, InvalidValue, SchemaError
 
 __all__ = ["translate", "translate_driver", "translated", "unreachable"]
 
@@ -24,7 +19,6 @@ _ERRORS: dict[Meaning, type[DatabaseError]] = {
     Meaning.LOGIN: SchemaError,
     Meaning.SCHEMA: SchemaError,
     Meaning.POOLED: SchemaError,
-    Meaning.UNIQUE: UniqueViolation,
     Meaning.INVALID: InvalidValue,
     Meaning.UNKNOWN: DatabaseError,
 }
@@ -56,14 +50,21 @@ def translate(error: BaseException) -> DatabaseError | None:
         return DatabaseUnavailable(
             "no connection of the pool became free in time; fix: close sessions sooner, or raise DB_POOL_SIZE"
         )
+    if isinstance(error, exc.StatementError) and isinstance(error.orig, OverflowError):
+        return _too_large(error.orig)
     if isinstance(error, exc.StatementError) and isinstance(error.orig, (ValueError, TypeError, ArithmeticError)):
         return InvalidValue(f"{Meaning.INVALID.value}: {error.orig}")
     return None
 
 
-def translate_driver(error: BaseException) -> DatabaseError:
-    """Translate an error of the driver itself, which SQLAlchemy has not wrapped."""
-    return _explained(meaning_of(error) or Meaning.UNKNOWN, error)
+def translate_driver(error: BaseException, table: str = "") -> DatabaseError:
+    """Translate an error of the driver itself, which SQLAlchemy has not wrapped.
+
+    Args:
+        error: The error.
+        table: The table that was written to, where it is known.
+    """
+    return _explained(meaning_of(error) or Meaning.UNKNOWN, error, table=table)
 
 
 @contextmanager
@@ -73,14 +74,17 @@ def translated() -> Iterator[None]:
         yield
     except exc.SQLAlchemyError as error:
         ours = translate(error)
-        if ours is None:
+        # A violation of ours is one of SQLAlchemy's too.
+        if ours is None or isinstance(error, DatabaseError):
             raise
         raise ours from error
     except OSError as error:
         # Here, and only here, an error of the network is known to be the database's.
         raise unreachable(error) from error
-    except (UnicodeEncodeError, OverflowError) as error:
+    except OverflowError as error:
         # Drivers fail so on a value that they cannot put on the wire.
+        raise _too_large(error) from error
+    except UnicodeEncodeError as error:
         raise InvalidValue(f"{Meaning.INVALID.value}: {_reason(error)}") from error
 
 
@@ -95,7 +99,7 @@ def _dbapi(error: exc.DBAPIError) -> DatabaseError:
         return _explained(Meaning.UNAVAILABLE, origin)
     meaning = meaning_of(origin)
     if meaning is not None:
-        return _explained(meaning, origin)
+        return _explained(meaning, origin, error.statement)
     # No code: asyncpg speaks so of a connection that ended under it, and of plans that a migration has outdated.
     if isinstance(error, exc.InterfaceError | exc.InternalError | exc.NotSupportedError):
         return _explained(Meaning.UNAVAILABLE, origin)
@@ -105,8 +109,16 @@ def _dbapi(error: exc.DBAPIError) -> DatabaseError:
     return _explained(Meaning.UNKNOWN, origin)
 
 
-def _explained(meaning: Meaning, origin: BaseException) -> DatabaseError:
-    return _ERRORS[meaning](f"{meaning.value} ({_reason(origin)})")
+def _explained(meaning: Meaning, origin: BaseException, statement: str | None = None, table: str = "") -> DatabaseError:
+    text = f"{meaning.value} ({_reason(origin)})"
+    violation = VIOLATIONS.get(meaning)
+    if violation is not None:
+        return violation(text, *place_of(origin, statement, table), orig=origin)
+    return _ERRORS[meaning](text)
+
+
+def _too_large(error: OverflowError) -> ValueOutOfRange:
+    return ValueOutOfRange(f"{Meaning.RANGE.value}: {_reason(error)}", orig=error)
 
 
 def _reason(error: BaseException) -> str:

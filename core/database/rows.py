@@ -10,7 +10,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
 from core.database.types import Instant
-from core.database.values import Normaliser, is_sql, normaliser
+from core.database.values import Normaliser, is_sql, normaliser, refusal
 from core.exceptions import InvalidValue, UnknownField
 from core.instants import now
 
@@ -189,7 +189,8 @@ def _normalised(model: type[Any], attribute: str, normalise: Normaliser, value: 
     try:
         return normalise(value)
     except ValueError as error:
-        raise InvalidValue(f"{model.__name__}.{attribute}: {error}") from error
+        mapper: Mapper[Any] = inspect(model)
+        raise refusal(model, attribute, mapper.columns[attribute].name, error) from error
 
 
 def _as_tuple(key: Any) -> tuple[Any, ...]:

@@ -10,14 +10,14 @@ from sqlalchemy.orm import Mapper
 from core.database.bulk import (
     PLAIN_TYPES,
     READABLE_TYPES,
-    has_other_unique,
+    other_unique_sets,
     plainly_constructed,
     same_at_insert_and_update,
     travels_plain,
 )
 from core.database.columns import binds_of, column_check
 from core.database.rows import check_names, default_maker, natural_key
-from core.database.values import is_sql, longest_text, normaliser
+from core.database.values import is_sql, longest_text, normaliser, refusal
 from core.exceptions import InvalidValue
 from core.instants import now
 
@@ -128,8 +128,8 @@ class Shape:
         followers = [column for name, column in by_attribute.items() if name not in self.given and column.onupdate]
         #: Whether an existing row can be changed in bulk too: one value must do for both.
         self.bulk_upsert = self.bulk and all(same_at_insert_and_update(column) for column in followers)
-        #: Whether a row can collide with another one in something else than its natural key.
-        self.other_unique = has_other_unique(self.table, {by_attribute[name] for name in self.key}, set(self.columns))
+        #: In which columns a row can collide with another one, beside its key.
+        self.other_unique = other_unique_sets(self.table, {by_attribute[name] for name in self.key}, set(self.columns))
         #: Whether a row may be the parent of another one in the same statement.
         self.refers_to_itself = any(reference.references(self.table) for reference in self.table.foreign_keys)
         self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
@@ -220,7 +220,7 @@ class Shape:
     def _refusal(self, name: str, value: Any, error: ValueError) -> Exception:
         if is_sql(value):
             return ComputedBySQL(name)
-        return InvalidValue(f"{self.model.__name__}.{name}: {error}")
+        return refusal(self.model, name, self._by_attribute[name].name, error)
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
         """The natural key of a row in the driver's values, which can be compared and sorted."""

@@ -10,11 +10,18 @@ from sqlalchemy.sql import ClauseElement
 
 from core.database.json import check_json
 from core.database.types import Instant
+from core.database.violations import ValueOutOfRange
+from core.exceptions import InvalidValue
 from core.instants import to_instant
 
-__all__ = ["Normaliser", "is_sql", "longest_text", "normaliser"]
+__all__ = ["Normaliser", "is_sql", "longest_text", "normaliser", "refusal"]
 
 Normaliser = Callable[[Any], Any]
+
+
+class _TooLarge(ValueError):
+    """The value is of the right kind, but does not fit."""
+
 
 _BITS = {
     sqltypes.SmallInteger: 16,
@@ -61,6 +68,20 @@ def longest_text(column: Any) -> float:
     return math.inf if kind.length is None else kind.length
 
 
+def refusal(model: type[Any], attribute: str, column: str, error: ValueError) -> InvalidValue:
+    """The error for a value that a normaliser has refused.
+
+    Args:
+        model: A mapped class.
+        attribute: The attribute that was to get the value.
+        column: Its column.
+        error: What the normaliser raised.
+    """
+    kind = ValueOutOfRange if isinstance(error, _TooLarge) else InvalidValue
+    table = getattr(model, "__table__", None)
+    return kind(f"{model.__name__}.{attribute}: {error}", getattr(table, "name", ""), (column,))
+
+
 def is_sql(value: object) -> bool:
     """Whether a value is an SQL expression, which only the database can compute."""
     return isinstance(value, ClauseElement) or hasattr(value, "__clause_element__")
@@ -71,7 +92,7 @@ def _text(length: int | None) -> Normaliser:
         if not isinstance(value, str):
             raise ValueError(f"must be text, not {_kind(value)}; fix: convert it with str()")  # noqa: TRY004
         if length is not None and len(value) > length:
-            raise ValueError(f"is {len(value)} characters long; at most {length} fit")
+            raise _TooLarge(f"is {len(value)} characters long; at most {length} fit")
         if "\0" in value:
             raise ValueError("must not contain the character NUL, which PostgreSQL cannot store")
         if not value.isascii():
@@ -95,7 +116,7 @@ def _whole_number(bits: int | None) -> Normaliser:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"must be a whole number, not {_kind(value)}")  # noqa: TRY004
         if not -limit <= value < limit:
-            raise ValueError(f"does not fit in {bits} bits")
+            raise _TooLarge(f"does not fit in {bits} bits")
         return value
 
     return check
@@ -107,7 +128,7 @@ def _real_number(value: Any) -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = math.inf
+        raise _TooLarge("must be a finite number; it does not fit in 64 bits") from None
     if not math.isfinite(number):
         raise ValueError("must be a finite number; NaN and infinity cannot be stored")
     return number

@@ -18,11 +18,11 @@ from core.database.rows import natural_key
 from core.database.shapes import UNFIT, ComputedBySQL, Row, Shape, Shapes
 from core.database.slow_queries import SlowQueries, WatchedWriter
 from core.database.types import Instant
-from core.database.writers.base import Writer
+from core.database.writers.base import Writer, collision
 from core.database.writers.mysql import MySQLWriter
 from core.database.writers.postgresql import PostgreSQLWriter
 from core.database.writers.sqlite import SQLiteWriter
-from core.exceptions import InvalidValue, UniqueViolation
+from core.exceptions import InvalidValue
 from core.instants import now, to_instant
 
 __all__ = ["Intent", "Writes"]
@@ -108,7 +108,7 @@ class Writes:
             return first.shape.instance(first)
         found = await self._find(model, {name: first.values[name] for name in shape.key})
         if found is None:
-            raise UniqueViolation(f"{model.__name__}: another row has the same unique key, though not the natural one")
+            raise collision(first.shape)
         return found
 
     async def commit(self, intents: Sequence[Intent], *, counted: bool = True) -> None:

@@ -6,9 +6,11 @@ from typing import Protocol
 
 from core.database.errors import translate_driver, translated
 from core.database.flush import Batch
+from core.database.shapes import Shape
+from core.database.violations import UniqueViolation
 from core.exceptions import Contention, DatabaseError, DatabaseUnavailable, InvalidValue
 
-__all__ = ["STALE_DAYS", "Contention", "RowLocked", "Writer", "encoding", "translated_driver"]
+__all__ = ["STALE_DAYS", "Contention", "RowLocked", "Writer", "collision", "encoding", "translated_driver"]
 
 # What drivers raise on values that they cannot put on the wire.
 _UNWRITABLE = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -76,12 +78,15 @@ class Writer(Protocol):
 
 
 @contextmanager
-def translated_driver(errors: tuple[type[Exception], ...], closed: tuple[type[Exception], ...]) -> Iterator[None]:
+def translated_driver(
+    errors: tuple[type[Exception], ...], closed: tuple[type[Exception], ...], table: str = ""
+) -> Iterator[None]:
     """Raise our own errors instead of those of a driver that is used without SQLAlchemy.
 
     Args:
         errors: The driver's own errors.
         closed: Those of them that say, without any code, that the connection is gone.
+        table: The table that is written to, if it is one.
     """
     try:
         with translated():
@@ -102,7 +107,19 @@ def translated_driver(errors: tuple[type[Exception], ...], closed: tuple[type[Ex
             raise DatabaseUnavailable(f"the connection to the database was lost ({error})") from error
         if _OUTDATED in str(error):
             raise DatabaseUnavailable("the schema was changed under the connection") from error
-        raise translate_driver(error) from error
+        raise translate_driver(error, table) from error
+
+
+def collision(shape: Shape, error: BaseException | None = None) -> UniqueViolation:
+    """The error for a row that met another one in something else than its key.
+
+    Args:
+        shape: Of the row.
+        error: What the driver says.
+    """
+    columns = shape.other_unique[0] if len(shape.other_unique) == 1 else ()
+    text = f"{shape.model.__name__}: another row has the same unique key, though not {', '.join(shape.key)}"
+    return UniqueViolation(text, shape.table.name, columns, orig=error)
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from core.database.flush import Batch
 from core.database.options import EngineOptions
 from core.database.shapes import Row, Shape
-from core.database.writers.base import Contention, RowLocked, encoding, translated_driver
+from core.database.writers.base import Contention, RowLocked, collision, encoding, translated_driver
 from core.database.writers.mysql_sql import COLLISION, MySQLStatements
-from core.exceptions import DatabaseError, DatabaseUnavailable, InvalidValue, UniqueViolation
+from core.exceptions import DatabaseError, DatabaseUnavailable, InvalidValue
 
 __all__ = ["MySQLWriter"]
 
@@ -105,8 +105,9 @@ class MySQLWriter:
                 await self._begin(sequence, hurried)
                 for batch in batches:
                     self.failing = batch
-                    for start in range(0, len(batch.rows), _MOST_ROWS):
-                        await self._write(batch, batch.rows[start : start + _MOST_ROWS])
+                    with translated_driver(_ERRORS, _CLOSED, batch.shape.table.name):
+                        for start in range(0, len(batch.rows), _MOST_ROWS):
+                            await self._write(batch, batch.rows[start : start + _MOST_ROWS])
                 self.uncertain, self.failing = True, None
                 await self._execute("COMMIT")
                 self.uncertain = False
@@ -131,6 +132,10 @@ class MySQLWriter:
                 await self._send(self._sql.upsert(batch.shape, batch.newer_than, len(rows)), rows)
             else:
                 await self._insert(batch, rows)
+        except aiomysql.OperationalError as error:
+            if error.args[0] != COLLISION:
+                raise
+            raise collision(batch.shape, error) from error
         except _TooLarge:
             if len(rows) == 1:
                 limit = self._largest_packet
@@ -207,10 +212,6 @@ class MySQLWriter:
             if not driver.closed:
                 raise
             raise DatabaseUnavailable(f"the connection to the database was lost ({error!r})") from error
-        except aiomysql.OperationalError as error:
-            if error.args[0] != COLLISION:
-                raise
-            raise UniqueViolation("another row has the same unique key, though not the natural one") from error
         finally:
             await cursor.close()
         return answer

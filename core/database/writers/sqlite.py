@@ -73,7 +73,8 @@ class SQLiteWriter:
             await driver.execute(_ADVANCE, (self._name, sequence))
             for batch in batches:
                 self.failing = batch
-                await self._write(driver, batch)
+                with translated_driver((sqlite3.Error,), (), batch.shape.table.name):
+                    await self._write(driver, batch)
             self.uncertain, self.failing = True, None
             await driver.execute("COMMIT")
             self.uncertain = False

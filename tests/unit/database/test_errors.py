@@ -1,5 +1,6 @@
 """The meaning of error codes; real databases raise them in tests/integration/database."""
 
+import copy
 import sqlite3
 from typing import Any
 
@@ -7,15 +8,23 @@ import pymysql.err
 import pytest
 from sqlalchemy import exc
 
+import app.models  # noqa: F401 - the tables of users and devices
+from core.database.diagnostics import place_of
+from core.database.error_codes import Meaning
 from core.database.errors import translate, translate_driver, translated
+from core.database.violations import VIOLATIONS
 from core.exceptions import (
+    CheckViolation,
     Contention,
     DatabaseError,
     DatabaseNotConfigured,
     DatabaseUnavailable,
+    ForeignKeyViolation,
     InvalidValue,
+    NotNullViolation,
     SchemaError,
     UniqueViolation,
+    ValueOutOfRange,
 )
 
 
@@ -33,8 +42,18 @@ def sqlite_error(code: int, text: str = "something") -> sqlite3.Error:
     return error
 
 
-def wrapped(origin: BaseException, kind: type[exc.DBAPIError] = exc.DBAPIError, **options: Any) -> exc.DBAPIError:
-    return kind("INSERT INTO t VALUES (%s)", {"password": "hunter2"}, origin, **options)
+def wrapped(
+    origin: BaseException,
+    kind: type[exc.DBAPIError] = exc.DBAPIError,
+    statement: str = "INSERT INTO t VALUES (%s)",
+    **options: Any,
+) -> exc.DBAPIError:
+    return kind(statement, {"password": "hunter2"}, origin, **options)
+
+
+def public(error: BaseException | None) -> type[BaseException]:
+    """The class in our tree of which a violation is raised."""
+    return next(each for each in type(error).__mro__ if each.__module__ == "core.exceptions")
 
 
 @pytest.mark.parametrize(
@@ -44,18 +63,22 @@ def wrapped(origin: BaseException, kind: type[exc.DBAPIError] = exc.DBAPIError, 
             ("08006", "08003", "08P01", "40000", "53100", "53300", "55P03", "57014", "57P01", "57P03", "25006"),
             DatabaseUnavailable,
         ),
-        (("40001", "40P01"), Contention),
         (("58030",), DatabaseUnavailable),
+        (("40001", "40P01"), Contention),
         (("42P01", "42703", "42501", "42601", "28P01", "28000", "3D000", "3F000"), SchemaError),
-        (("22001", "22003", "22021", "23502", "23503", "23514", "40002", "54000", "P0001"), InvalidValue),
+        (("22021", "23000", "40002", "54000", "P0001"), InvalidValue),
+        (("22001", "22003", "22008"), ValueOutOfRange),
         (("23505",), UniqueViolation),
+        (("23502",), NotNullViolation),
+        (("23503", "23001"), ForeignKeyViolation),
+        (("23514",), CheckViolation),
         (("XX000", "0A000", "99999", ""), DatabaseError),
     ],
 )
 def test_postgresql_errors_are_told_apart_by_sqlstate(codes: tuple[str, ...], expected: type[DatabaseError]) -> None:
     """Classes and codes of appendix A of PostgreSQL's manual; the class of the exception plays no part."""
     for code in codes:
-        assert expected is type(translate(wrapped(PostgresError(code)))), code
+        assert expected is public(translate(wrapped(PostgresError(code)))), code
 
 
 @pytest.mark.parametrize(
@@ -67,8 +90,12 @@ def test_postgresql_errors_are_told_apart_by_sqlstate(codes: tuple[str, ...], ex
         ),
         ((1020, 1213), Contention),
         ((1044, 1045, 1049, 1054, 1142, 1146, 1698), SchemaError),
-        ((1048, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 3819, 4025), InvalidValue),
+        ((1265, 1292, 1366), InvalidValue),
+        ((1264, 1406), ValueOutOfRange),
         ((1022, 1062, 1586), UniqueViolation),
+        ((1048, 1364), NotNullViolation),
+        ((1451, 1452), ForeignKeyViolation),
+        ((3819, 4025), CheckViolation),
         ((1234, 9999), DatabaseError),
     ],
 )
@@ -79,17 +106,21 @@ def test_mysql_errors_are_told_apart_by_number(
     """The class of the exception plays no part: a CHECK of MariaDB (4025) comes as OperationalError."""
     for number in numbers:
         origin = pymysql.err.OperationalError(number, "something", sqlstate="HY000")
-        assert expected is type(translate(wrapped(origin, kind))), number
+        assert expected is public(translate(wrapped(origin, kind))), number
 
 
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
-        ((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_LOCKED), DatabaseUnavailable),
+        ((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), DatabaseUnavailable),
+        ((sqlite3.SQLITE_BUSY_SNAPSHOT,), Contention),
         ((sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_READONLY_DBMOVED), DatabaseUnavailable),
         ((sqlite3.SQLITE_CANTOPEN_ISDIR,), DatabaseUnavailable),
         ((sqlite3.SQLITE_NOTADB,), SchemaError),
-        ((sqlite3.SQLITE_CONSTRAINT_NOTNULL, sqlite3.SQLITE_CONSTRAINT_CHECK, sqlite3.SQLITE_MISMATCH), InvalidValue),
+        ((sqlite3.SQLITE_CONSTRAINT_TRIGGER, sqlite3.SQLITE_MISMATCH), InvalidValue),
+        ((sqlite3.SQLITE_CONSTRAINT_NOTNULL,), NotNullViolation),
+        ((sqlite3.SQLITE_CONSTRAINT_CHECK,), CheckViolation),
+        ((sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,), ForeignKeyViolation),
         ((sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY), UniqueViolation),
         ((sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT), DatabaseError),
     ],
@@ -97,7 +128,7 @@ def test_mysql_errors_are_told_apart_by_number(
 def test_sqlite_errors_are_told_apart_by_code(codes: tuple[int, ...], expected: type[DatabaseError]) -> None:
     """Extended codes count where they say more than the primary one."""
     for code in codes:
-        assert expected is type(translate(wrapped(sqlite_error(code)))), code
+        assert expected is public(translate(wrapped(sqlite_error(code)))), code
 
 
 @pytest.mark.parametrize("text", ["no such table: t", "no such column: c", "table t has no column named c"])
@@ -173,7 +204,7 @@ def test_an_error_of_the_driver_itself_is_translated_too() -> None:
         (ConnectionRefusedError(111, "refused"), DatabaseUnavailable),
         (TimeoutError(), DatabaseUnavailable),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), InvalidValue),
-        (OverflowError("Python int too large"), InvalidValue),
+        (OverflowError("Python int too large"), ValueOutOfRange),
         (wrapped(PostgresError("23505")), UniqueViolation),
     ],
 )
@@ -189,3 +220,46 @@ def test_the_seam_lets_everything_else_pass() -> None:
     for error in (KeyError("x"), exc.InvalidRequestError("x")):
         with pytest.raises(type(error)), translated():
             raise error
+
+
+# --- violations ---
+
+
+@pytest.mark.parametrize("kind", VIOLATIONS.values())
+def test_violations_are_of_both_trees(kind: type[exc.DBAPIError]) -> None:
+    """What was written for SQLAlchemy catches them; they read like ours, and can be copied."""
+    origin = sqlite3.IntegrityError("a secret")
+    error = kind("refused", "devices", ["name"], "uq_devices_name", orig=origin)
+    assert isinstance(error, InvalidValue)
+    assert isinstance(error, exc.IntegrityError | exc.DataError)
+    assert ("refused", origin) == (str(error), error.orig)
+    twin = copy.copy(error)
+    assert (kind, "refused") == (type(twin), str(twin))
+    assert ("devices", ("name",), "uq_devices_name") == (twin.table, twin.columns, twin.constraint)
+
+
+def test_the_seam_lets_violations_pass() -> None:
+    """Though they are errors of SQLAlchemy too, they are translated already."""
+    error = VIOLATIONS[Meaning.UNIQUE]("refused")
+    with pytest.raises(UniqueViolation) as caught, translated():
+        raise error
+    assert error is caught.value
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "expected"),
+    [
+        (1062, "Duplicate entry 'a' for key 'users.uq_users_user_id'", ("users", ("user_id",), "uq_users_user_id")),
+        (1062, "Duplicate entry '1' for key 'PRIMARY'", ("users", ("id",), "PRIMARY")),
+        (1062, "Duplicate entry 'a' for key 'email'", ("users", ("email",), "email")),
+        (3819, "Check constraint 'ck_users_name' is violated.", ("users", (), "ck_users_name")),
+        (1048, "Column 'user_id' cannot be null", ("users", ("user_id",), "")),
+        (1364, "Field 'user_id' doesn't have a default value", ("users", ("user_id",), "")),
+        (1216, "Cannot add or update a child row: a foreign key constraint fails", ("users", (), "")),
+    ],
+)
+def test_places_in_the_words_of_mysql(number: int, text: str, expected: tuple[Any, ...]) -> None:
+    """MySQL 8 puts the table before the name of a key; the table itself is known from the statement."""
+    error = wrapped(pymysql.err.IntegrityError(number, text), statement="INSERT INTO `users` (a) VALUES (%s)")
+    assert expected == place_of(error.orig, error.statement)
