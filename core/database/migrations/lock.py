@@ -101,7 +101,9 @@ async def _sqlite(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
             await _check_foreign_keys(connection)
         except BaseException:
-            await connection.exec_driver_sql("ROLLBACK")
+            # A connection whose statement was cancelled is gone already, and its transaction with it.
+            if not connection.invalidated:
+                await connection.exec_driver_sql("ROLLBACK")
             raise
         await connection.exec_driver_sql("COMMIT")
 
