@@ -33,7 +33,7 @@ rollback: .venv-run  ## undo the newest migration, or several: make rollback ste
 
 .PHONY: test
 test: lint servers  ## check everything: linters, types, import contracts, all tests
-	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 .PHONY: soak
 soak: .venv-test servers  ## do hundreds of faults to a service, about an hour; rewrites docs/reliability.md (bounds: ARGS="--minutes 10")

@@ -226,7 +226,7 @@ class Application:
     @property
     def started(self) -> bool:
         """Whether ``start`` got as far as to have counters."""
-        return hasattr(self, "_consumer")
+        return hasattr(self, "_subscriber")
 
     async def _reach_databases(self) -> None:
         backoff = Backoff(first=0.2, limit=3.0)
