@@ -1,5 +1,6 @@
 """Model: the base class of all models and the facade over the one installed database."""
 
+import enum
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, cast, overload
@@ -22,7 +23,7 @@ from core.database.soft_deletes import SoftDeletes, with_deleted
 from core.database.statistics import PoolStatus
 from core.database.timeseries import TimeSeries, declare
 from core.database.transactions import Transaction
-from core.database.types import BigId, Instant
+from core.database.types import BigId, Instant, PortableEnum
 from core.database.unit_of_work import UnitOfWork
 from core.database.values import is_sql
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
@@ -81,7 +82,8 @@ class Model(DeclarativeBase):
 
     Where only an annotation names a column's type, it is one that all databases keep alike:
     ``Mapped[int]`` has 64 bits, ``Mapped[float]`` is double precision (a FLOAT of MySQL is not),
-    ``Mapped[datetime]`` is an ``Instant``, ``Mapped[str]`` takes 255 characters, a dict or list is JSON.
+    ``Mapped[datetime]`` is an ``Instant``, ``Mapped[str]`` takes 255 characters, an ``Enum`` is the text
+    of its values, a dict or list is JSON.
     """
 
     metadata = metadata
@@ -90,6 +92,7 @@ class Model(DeclarativeBase):
         float: Double(),
         str: String(255),
         datetime: Instant(),
+        enum.Enum: PortableEnum,
         dict[str, Any]: MutableDict.as_mutable(Json()),
         list[Any]: MutableList.as_mutable(Json()),
     }

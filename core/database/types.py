@@ -1,23 +1,40 @@
 """Column types that behave alike on all three databases."""
 
+import enum
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, DateTime, Dialect, Integer
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Dialect, Enum, Integer
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from core.database.shifts import Shifted
+from core.exceptions import ConfigurationError
 from core.instants import to_instant
 
-__all__ = ["BigId", "Instant"]
+__all__ = ["BigId", "Instant", "PortableEnum"]
 
 _MYSQL = ("mysql", "mariadb")
 
 #: Ids are 64 bits wide: a redelivered upsert uses up a sequence value. SQLite counts only INTEGER keys.
 BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _values(members: type[enum.Enum]) -> list[str]:
+    texts = [str(member.value) for member in members]
+    if len(set(texts)) < len(texts):
+        raise ConfigurationError(
+            f"{members.__module__}.{members.__qualname__}: two members have values of the same text, and a database "
+            "could not tell them apart; fix: give each a value of its own"
+        )
+    return texts
+
+
+#: Values are what payloads bring and other programs read; a type of the database's own would need a migration for
+#: each new member.
+PortableEnum = Enum(enum.Enum, native_enum=False, length=255, values_callable=_values)
 
 
 class _InstantComparator(DateTime.Comparator[datetime]):

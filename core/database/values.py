@@ -49,7 +49,9 @@ def normaliser(column: Any) -> Normaliser | None:
     kind = getattr(column, "type", None)
     if isinstance(kind, Instant):
         return to_instant
-    if isinstance(kind, sqltypes.String) and not isinstance(kind, sqltypes.Enum):
+    if isinstance(kind, sqltypes.Enum):
+        return None if kind.enum_class is None else _member(kind.enum_class)
+    if isinstance(kind, sqltypes.String):
         return _text(kind.length)
     if isinstance(kind, sqltypes.Integer):
         return _whole_number(_BITS.get(type(kind)))
@@ -98,6 +100,24 @@ def _text(length: int | None) -> Normaliser:
         if not value.isascii():
             _check_unicode(value)
         return value
+
+    return check
+
+
+def _member(kind: Any) -> Normaliser:
+    """Of an enumeration, as payloads, topics and queries bring it: by its value, the text of that, or its name."""
+    known = dict(kind.__members__) | {str(member.value): member for member in kind}
+    # By exact types: True and 1.0 equal 1, and are not what was meant.
+    types = {str, *(type(member.value) for member in kind)}
+    allowed = ", ".join(repr(member.value) for member in kind)
+
+    def check(value: Any) -> Any:
+        if type(value) is kind and value.name in known:  # a union of flags is none of the members
+            return value
+        member = known.get(str(value)) if type(value) in types else None
+        if member is None:
+            raise ValueError(f"must be one of {allowed}")
+        return member
 
     return check
 

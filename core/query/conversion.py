@@ -58,18 +58,16 @@ def _instant(_column: Column[Any]) -> Converter:
 
 
 def _enumeration(column: Column[Any]) -> Converter:
+    return normaliser(column) or _one_of(column)
+
+
+def _one_of(column: Column[Any]) -> Converter:
     kind: Any = column.type
-    members: dict[Any, Any] = {name: name for name in kind.enums}
-    if kind.enum_class is not None:
-        members = {name: kind.enum_class[name] for name in kind.enum_class.__members__}
-        members |= {member.value: member for member in kind.enum_class if isinstance(member.value, str)}
 
     def convert(value: Any) -> Any:
-        if kind.enum_class is not None and isinstance(value, kind.enum_class):
-            return value
-        if not isinstance(value, str) or value not in members:
+        if not isinstance(value, str) or value not in kind.enums:
             raise ValueError(f"must be one of {', '.join(map(repr, kind.enums))}")
-        return members[value]
+        return value
 
     return convert
 

@@ -39,6 +39,14 @@ class Kind(enum.Enum):
     FOIL = "foil"
 
 
+class Roof(enum.StrEnum):
+    FLAT = "flat"
+
+
+class Floor(enum.IntEnum):
+    GROUND = 0
+
+
 class Greenhouse(Model):
     __tablename__ = "greenhouses"
     __table_args__ = (
@@ -52,6 +60,8 @@ class Greenhouse(Model):
     name: Mapped[str]
     kind: Mapped[Kind] = mapped_column(Enum(Kind, native_enum=False, length=16))
     shape: Mapped[Kind] = mapped_column(Enum(Kind, name="greenhouse_shape"))
+    roof: Mapped[Roof]
+    floor: Mapped[Floor | None]
     area: Mapped[float]
     price: Mapped[Decimal] = mapped_column(Numeric(10, 2))
     built: Mapped[date | None]
@@ -99,6 +109,7 @@ async def test_new_model_becomes_a_revision(project: Project) -> None:
     assert "sa.Column('seen', Instant(), server_default=sa.text('" in source
     assert "sa.Column('id', BigId, nullable=False)" in source
     assert "add greenhouses" in project.done("migrate")
+    project.write("app/models/greenhouse.py", GREENHOUSE.replace('FLAT = "flat"', 'FLAT = "flat"; STEEP = "steep"'))
     assert NOTHING == project.done("migrate:make", "nothing")
     assert "add greenhouses" in project.done("migrate:rollback")
     assert "greenhouses" not in await project.tables()

@@ -17,6 +17,16 @@ class Grade(enum.Enum):
     POOR = "poor"
 
 
+class Trend(enum.StrEnum):
+    UP = "up"
+    DOWN = "down"
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+    LARGE = 10
+
+
 class Shelf(Model):
     __tablename__ = "query_shelves"
 
@@ -39,6 +49,8 @@ class Item(Model):
     price: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
     active: Mapped[bool] = mapped_column(default=True)
     grade: Mapped[Grade | None] = mapped_column(Enum(Grade, native_enum=False, length=10))
+    trend: Mapped[Trend | None]
+    size: Mapped[Size | None]
     serial: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     day: Mapped[dt.date | None] = mapped_column(Date)
     at: Mapped[dt.datetime] = mapped_column(Instant)

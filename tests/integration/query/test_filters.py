@@ -15,7 +15,7 @@ from core.exceptions import InvalidQuery
 from core.model import Model
 from core.query import fetch, search
 from core.query.filters import OPERATORS
-from tests.integration.query.models import Grade, Item, Shelf
+from tests.integration.query.models import Grade, Item, Shelf, Size, Trend
 
 FIRST = uuid.UUID("0190163d-8694-739b-aea5-966c26f8ad91")
 
@@ -43,6 +43,11 @@ EXAMPLES: list[tuple[str, Any, list[int]]] = [
     ("active", True, [2, 3]),
     ("grade", "poor", [2]),
     ("grade__in", ["POOR", "GOOD"], [2]),
+    ("trend", "down", [2]),
+    ("trend__in", ["UP", "DOWN"], [2]),
+    ("size", "10", [2]),
+    ("size", 10, [2]),
+    ("size__ne", "SMALL", [1, 2, 3]),
     ("serial", str(FIRST), [2]),
     ("serial__ne", FIRST, [1, 3]),
     ("day", "2026-01-31", [1]),
@@ -90,6 +95,8 @@ async def items(database: Database) -> Database:
                     weight=1.5,
                     price=Decimal("19.99"),
                     grade=Grade.POOR,
+                    trend=Trend.DOWN,
+                    size=Size.LARGE,
                     serial=FIRST,
                     day=dt.date(2026, 2, 1),
                     seen=1,

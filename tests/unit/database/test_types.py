@@ -1,5 +1,6 @@
 """The Instant type and the tables' options, compiled for each database without connecting."""
 
+import enum
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,8 @@ from sqlalchemy.schema import CreateTable
 
 from core.database.ddl import table_options
 from core.database.types import Instant
+from core.exceptions import ConfigurationError
+from core.model import Mapped, Model, mapped_column
 
 POSTGRESQL, MYSQL, SQLITE = postgresql.dialect(), mysql.dialect(), sqlite.dialect()
 
@@ -96,3 +99,18 @@ def test_a_table_may_choose_its_own_options() -> None:
     created = compiled(CreateTable(chosen), MYSQL)
     assert created.endswith(")ENGINE=Aria CHARSET=latin1")
     assert compiled(CreateTable(chosen), SQLITE).endswith(")")
+
+
+def test_members_that_a_database_could_not_tell_apart() -> None:
+    """Are refused when the class is made, not mixed up when rows are read."""
+
+    class Confusing(enum.Enum):
+        NUMBER = 1
+        TEXT = "1"
+
+    with pytest.raises(ConfigurationError, match="Confusing: two members have values of the same text"):
+
+        class Confused(Model):
+            __tablename__ = "confused"
+            id: Mapped[int] = mapped_column(primary_key=True)
+            kind: Mapped[Confusing]

@@ -1,8 +1,8 @@
 """Values that one database would take and another refuse."""
 
+import enum
 import math
 from decimal import Decimal
-from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -26,8 +26,24 @@ from core.database.values import is_sql, normaliser
 from core.instants import to_instant
 
 
-class Colour(StrEnum):
+class Colour(enum.StrEnum):
     RED = "red"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 10
+
+
+class Ways(enum.IntFlag):
+    IN = 1
+    OUT = 2
+
+
+class Shape(enum.Enum):
+    ROUND = "ROUND"
+    OVAL = "round"
+    FLAT = 0.5
 
 
 def normalise(kind: Any, value: Any) -> Any:
@@ -54,6 +70,16 @@ def normalise(kind: Any, value: Any) -> Any:
         (Double(), 1.7976931348623157e308, 1.7976931348623157e308),
         (Numeric(10, 2), Decimal("1.50"), Decimal("1.50")),
         (Instant(), 5, to_instant(5)),
+        (Enum(Colour), Colour.RED, Colour.RED),
+        (Enum(Colour), "red", Colour.RED),
+        (Enum(Colour), "RED", Colour.RED),
+        (Enum(Level), 10, Level.HIGH),
+        (Enum(Level), "10", Level.HIGH),
+        (Enum(Level), "HIGH", Level.HIGH),
+        (Enum(Ways), 2, Ways.OUT),
+        (Enum(Shape), "round", Shape.OVAL),
+        (Enum(Shape), "ROUND", Shape.ROUND),
+        (Enum(Shape), 0.5, Shape.FLAT),
     ],
 )
 def test_fitting_values_become_what_will_read_back(kind: Any, value: Any, expected: Any) -> None:
@@ -87,6 +113,13 @@ def test_fitting_values_become_what_will_read_back(kind: Any, value: Any, expect
         (Double(), 10**400, "finite"),
         (Numeric(), Decimal("NaN"), "finite"),
         (Instant(), "hunter2", "no time"),
+        (Enum(Colour), "blue", "one of 'red'"),
+        (Enum(Colour), ["red"], "one of 'red'"),
+        (Enum(Level), 2, "one of 1, 10"),
+        (Enum(Level), True, "one of 1, 10"),
+        (Enum(Level), 1.0, "one of 1, 10"),
+        (Enum(Ways), Ways.IN | Ways.OUT, "one of 1, 2"),
+        (Enum(Shape), Colour.RED, "one of 'ROUND', 'round', 0.5"),
     ],
 )
 def test_values_that_some_database_refuses_are_refused_for_all(kind: Any, value: Any, reason: str) -> None:
@@ -95,7 +128,7 @@ def test_values_that_some_database_refuses_are_refused_for_all(kind: Any, value:
         normalise(kind, value)
 
 
-@pytest.mark.parametrize("kind", [LargeBinary(), Enum(Colour)])
+@pytest.mark.parametrize("kind", [LargeBinary(), Enum("red", "green", name="colours")])
 def test_other_types_are_left_to_sqlalchemy(kind: Any) -> None:
     """There is nothing to check for them."""
     assert normaliser(Column("c", kind)) is None

@@ -128,6 +128,11 @@ class Colour(enum.Enum):
     GREEN = "green"
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 10
+
+
 class Everything(Model):
     """A column of every type."""
 
@@ -144,6 +149,8 @@ class Everything(Model):
     price: Mapped[Decimal | None] = mapped_column(Numeric(12, 3))
     number: Mapped[uuid.UUID | None] = mapped_column(Uuid)
     colour: Mapped[Colour | None] = mapped_column(Enum(Colour, name="written_colour"))
+    shade: Mapped[Colour | None]
+    level: Mapped[Level | None]
     span: Mapped[dt.timedelta | None] = mapped_column(Interval)
     many: Mapped[list[Any] | None] = mapped_column(
         ARRAY(Integer).with_variant(JSON(), "sqlite", "mysql", "mariadb"),

@@ -16,6 +16,7 @@ from tests.integration.database.writes.models import (
     Colour,
     Entry,
     Everything,
+    Level,
     Meter,
     Note,
     Odd,
@@ -127,6 +128,8 @@ EVERYTHING = {
     "price": Decimal("123.456"),
     "number": uuid.UUID(int=7),
     "colour": Colour.GREEN,
+    "shade": Colour.GREEN,
+    "level": Level.HIGH,
     "span": dt.timedelta(hours=30),
     "many": [3, 1, 2],
     "at": dt.datetime(2026, 1, 31, 12, 0, 0, 123456, dt.UTC),
@@ -148,6 +151,20 @@ async def test_a_value_of_every_type_is_stored_as_it_is(database: Database, name
     assert expected == {key: getattr((await Everything.all())[1], key) for key in EVERYTHING}
     again = await Everything.create(name="y")
     assert expected == {key: getattr(again, key) for key in EVERYTHING}
+
+
+async def test_enumerations(database: Database) -> None:
+    """Values and texts become members, which read back as members; a value that is none is refused, with advice."""
+    row = await Everything.create(name="x", shade="green", level="10")
+    assert (Colour.GREEN, Level.HIGH) == (row.shade, row.level)
+    async with database.session() as session:
+        kept = (await session.execute(text("SELECT shade, level FROM written_everything"))).one()
+    assert ("green", "10") == tuple(kept)
+    await Everything.upsert({"name": "x", "level": 1})
+    (read,) = await Everything.all(Everything.shade == Colour.GREEN, Everything.level == Level.LOW)
+    assert (Colour.GREEN, Level.LOW, Level) == (read.shade, read.level, type(read.level))
+    with pytest.raises(InvalidValue, match=r"Everything\.level: must be one of 1, 10$"):
+        await Everything.create(name="y", level=2)
 
 
 @pytest.mark.parametrize(
