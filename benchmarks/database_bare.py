@@ -12,6 +12,7 @@ import asyncpg
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.database.atoms import Change
 from core.database.options import EngineOptions
 from core.database.shapes import Shape
 from core.database.types import Instant
@@ -92,7 +93,7 @@ class _PostgreSQL:
         for position in self._sql.texts(batch.shape):
             parameters[position] = msgspec.json.encode(parameters[position]).decode()
         if batch.newer_than:
-            statement = self._sql.upsert(batch.shape, batch.newer_than, alone=True)
+            statement = self._sql.upsert(batch.shape, Change(batch.newer_than), alone=True)
         else:
             statement = self._sql.insert(batch.shape, alone=True)
         await self._driver.fetch(statement, *parameters, self._sequence)
@@ -115,7 +116,7 @@ class _MySQL:
     async def write(self, batch: Batch) -> None:
         self._sequence += 1
         if batch.newer_than:
-            statement = self._sql.upsert(batch.shape, batch.newer_than, len(batch.rows))
+            statement = self._sql.upsert(batch.shape, Change(batch.newer_than), len(batch.rows))
         else:
             statement = self._sql.insert(batch.shape, len(batch.rows))
         async with self._driver.cursor() as cursor:
@@ -151,7 +152,7 @@ def _sqlite_statement(batch: Batch) -> str:
     statement += f" ON CONFLICT ({', '.join(shape.column(name).name for name in shape.key)})"
     if not batch.newer_than:
         return f"{statement} DO NOTHING"
-    changes = ", ".join(f"{column.name} = excluded.{column.name}" for column in shape.changed)
+    changes = ", ".join(f"{column.name} = excluded.{column.name}" for column in shape.changed())
     guard = shape.column(batch.newer_than).name
     stored = f"{shape.table.name}.{guard}"
     return f"{statement} DO UPDATE SET {changes} WHERE {stored} IS NULL OR {stored} <= excluded.{guard}"

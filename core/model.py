@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeVar, cast, overload
+from typing import Any, ClassVar, Self, TypeVar, Unpack, cast, overload
 
 import msgspec
 from sqlalchemy import ColumnExpressionArgument, Double, String, event, inspect
@@ -25,6 +25,7 @@ from core.database.timeseries import TimeSeries, declare
 from core.database.transactions import Transaction
 from core.database.types import BigId, Instant, PortableEnum
 from core.database.unit_of_work import UnitOfWork
+from core.database.upserts import UpsertOptions
 from core.database.values import is_sql
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
 from core.instants import now, to_instant
@@ -229,28 +230,32 @@ class Model(DeclarativeBase):
 
     @overload
     @classmethod
-    async def upsert(cls, model: type[Any], rows: Fields | Rows, /, *, newer_than: str | None = None) -> None: ...
+    async def upsert(cls, model: type[Any], rows: Fields | Rows, /, **options: Unpack[UpsertOptions]) -> None: ...
     @overload
     @classmethod
-    async def upsert(cls, rows: Fields | Rows, /, *, newer_than: str | None = None) -> None: ...
+    async def upsert(cls, rows: Fields | Rows, /, **options: Unpack[UpsertOptions]) -> None: ...
     @classmethod
-    async def upsert(cls, *arguments: Any, newer_than: str | None = None) -> None:
-        """Insert a row, or let the row of the same natural key take its fields over; return after COMMIT.
+    async def upsert(cls, *arguments: Any, **options: Unpack[UpsertOptions]) -> None:
+        """Insert a row, or let the row of the same key take its fields over; return after COMMIT.
 
         Called as ``upsert(Device, row)`` or ``Device.upsert(row)``, with one dictionary or several.
         Fields that are not given keep their stored values.
 
         Args:
             arguments: The model, when called on ``Model`` itself, and the row or rows.
-            newer_than: An attribute, ``"last_seen"`` for example, that must not go back: a row older
-                than the stored one changes nothing. A time further ahead than MAX_CLOCK_SKEW is
-                brought back to it.
+            options: ``key``, the unique attributes by which rows are known, if not by the natural key, or
+                ``constraint``, the name of their constraint; ``update``, the attributes that are taken over, if not
+                all; ``newer_than``, an attribute such as ``"last_seen"`` that must not go back: a row older than
+                the stored one changes nothing, and a time further ahead than MAX_CLOCK_SKEW is brought back to it;
+                ``on_conflict``, whether to ``"update"`` a row that is there, ``"ignore"`` the new one, or ``"error"``.
 
         Raises:
+            InvalidQuery: The options contradict each other, or the key is not unique in the database.
+            UniqueViolation: A row is there, and that is an error; or another one has a unique value beside the key.
             The same as ``create``.
         """
         *model, rows = arguments
-        await cls.database().upsert(cls._target(*model), rows, newer_than)
+        await cls.database().upsert(cls._target(*model), rows, **options)
 
     @classmethod
     def unit_of_work(cls) -> UnitOfWork:

@@ -1,16 +1,17 @@
 """Writing without the shared flush: models and values that bulk statements cannot carry, one by one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.database.rows import build, natural_key
+from core.database.intents import Intent
+from core.database.rows import build
 from core.database.soft_deletes import with_deleted
-from core.database.writes import Intent
+from core.exceptions import UniqueViolation
 
-__all__ = ["write", "write_all"]
+__all__ = ["look_again", "write", "write_all"]
 
 
 async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
@@ -30,14 +31,14 @@ async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
     known = 0
     for fields in intent.rows:
         instance = build(intent.model, fields)
-        stored = await _stored(session, instance)
+        stored = await _stored(session, instance, intent.known_by)
         if stored is None:
             session.add(instance)
             await _insert(session, instance)
         else:
             known += 1
-            if intent.upsert and _may_change(stored, instance, intent.newer_than):
-                _take_over(stored, instance, fields)
+            if intent.change is not None and _may_change(stored, instance, intent.change.newer_than):
+                _take_over(stored, instance, _chosen(fields, intent.change.update))
                 await session.flush()
         written.append(instance if stored is None else stored)
     return written, known
@@ -54,6 +55,23 @@ async def write_all(session: AsyncSession, intents: Iterable[Intent]) -> tuple[l
     return written, known
 
 
+async def look_again(
+    write: Callable[[], Awaitable[tuple[list[Any], int]]], intents: Sequence[Intent]
+) -> tuple[list[Any], int]:
+    """Write, and once more if somebody else was faster with the same key: the second look finds their row.
+
+    Args:
+        write: Writes the intents, or takes everything back.
+        intents: What is written.
+    """
+    try:
+        return await write()
+    except UniqueViolation:
+        if not any(intent.known_by for intent in intents):
+            raise
+    return await write()
+
+
 async def _insert(session: AsyncSession, instance: Any) -> None:
     """Insert an instance and read back what SQLAlchemy does not know of it: a detached one could not ask."""
     await session.flush()
@@ -63,9 +81,8 @@ async def _insert(session: AsyncSession, instance: Any) -> None:
         await session.refresh(instance, unknown)
 
 
-async def _stored(session: AsyncSession, instance: Any) -> Any:
+async def _stored(session: AsyncSession, instance: Any, key: tuple[str, ...]) -> Any:
     model = type(instance)
-    key = natural_key(model)
     if not key:
         return None
     statement: Select[Any] = select(model).where(*[getattr(model, name) == getattr(instance, name) for name in key])
@@ -79,7 +96,11 @@ def _may_change(stored: Any, instance: Any, newer_than: str | None) -> bool:
     return before is None or (after is not None and bool(before <= after))
 
 
-def _take_over(stored: Any, instance: Any, fields: Mapping[str, Any]) -> None:
+def _chosen(fields: Iterable[str], update: frozenset[str] | None) -> Iterable[str]:
+    return fields if update is None else [name for name in fields if name in update]
+
+
+def _take_over(stored: Any, instance: Any, names: Iterable[str]) -> None:
     given = inspect(instance).dict
-    for name in fields:
+    for name in names:
         setattr(stored, name, given.get(name))

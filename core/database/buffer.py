@@ -6,20 +6,22 @@ import contextvars
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
 from core import parking
+from core.database.atoms import Atom, Operation
 from core.database.attempt import Attempt, NoAnswer, Outage, another
-from core.database.flush import Atom, Operation, halves, plan
+from core.database.flush import halves, plan
 from core.database.locked_out import LockedOut
 from core.database.shapes import Shapes
+from core.database.statistics import BufferStatistics
 from core.database.troubles import tell
 from core.database.writers.base import Contention, RowLocked, Writer
 from core.exceptions import DatabaseError, DatabaseUnavailable, SchemaError
 
-__all__ = ["BufferStatistics", "WriteBuffer"]
+__all__ = ["WriteBuffer"]
 
 # Seconds.
 _CONNECT_TIME = 5.0
@@ -29,32 +31,6 @@ _CLOSING_TIME = 3.0
 _MOST_ROWS = 500
 
 logger = structlog.get_logger(__name__)
-
-
-class BufferStatistics(NamedTuple):
-    """What the buffer has done since the start.
-
-    Attributes:
-        flushes: Transactions committed.
-        atoms: Writes of handlers that they held.
-        seconds: Time from the begin of each of these transactions to its COMMIT, added up.
-        waiting: Writes that no flush has taken yet.
-    """
-
-    flushes: int
-    atoms: int
-    seconds: float
-    waiting: int
-
-    @property
-    def mean_batch(self) -> float:
-        """Writes per transaction."""
-        return self.atoms / self.flushes if self.flushes else 0.0
-
-    @property
-    def commit_latency(self) -> float:
-        """Seconds per transaction."""
-        return self.seconds / self.flushes if self.flushes else 0.0
 
 
 class WriteBuffer:

@@ -11,6 +11,7 @@ from core.database.rows import default_maker
 __all__ = [
     "PLAIN_TYPES",
     "READABLE_TYPES",
+    "is_generated",
     "other_unique_sets",
     "plainly_constructed",
     "same_at_insert_and_update",
@@ -57,6 +58,11 @@ def travels_plain(column: Column[Any], kinds: tuple[type[Any], ...]) -> bool:
     kind = column.type
     implementation = kind.impl_instance if isinstance(kind, sqltypes.TypeDecorator) else kind
     return isinstance(implementation, kinds) and not kind._has_bind_expression
+
+
+def is_generated(column: Column[Any]) -> bool:
+    """Whether the database fills a column in where a row brings no value for it."""
+    return column.table.autoincrement_column is column or column.server_default is not None
 
 
 def same_at_insert_and_update(column: Column[Any]) -> bool:

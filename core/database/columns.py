@@ -1,4 +1,4 @@
-"""The values of a column on their way to the driver: checked and converted, for one row or for many at once."""
+"""The columns of a model, and their values on the way to the driver and back, for one row or for many at once."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,13 +7,21 @@ from typing import Any
 
 from sqlalchemy import Column, Dialect
 from sqlalchemy import types as sqltypes
+from sqlalchemy.orm import Mapper
 
 from core.database.types import Instant
 from core.database.values import Normaliser, longest_text
 
-__all__ = ["ColumnCheck", "binds_of", "column_check"]
+__all__ = ["ColumnCheck", "binds_of", "column_check", "mapped_columns", "reads_of"]
 
 ColumnCheck = Callable[[list[Any]], list[Any]]
+
+
+def mapped_columns(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
+    """The columns of a model by attribute name."""
+    return {
+        attribute.key: column for attribute in mapper.column_attrs if isinstance(column := attribute.columns[0], Column)
+    }
 
 
 def column_check(column: Column[Any], normalise: Normaliser) -> ColumnCheck:
@@ -58,6 +66,14 @@ def binds_of(columns: Sequence[Column[Any]], dialect: Dialect) -> tuple[tuple[in
     """What makes of normalised values what the driver takes, with the position of the column; nothing for most."""
     binds = ((position, _bind(column, dialect)) for position, column in enumerate(columns))
     return tuple((position, bind) for position, bind in binds if bind is not None)
+
+
+def reads_of(
+    names: Sequence[str], columns: Mapping[str, Column[Any]], dialect: Dialect
+) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """How generated values become what they are in Python: SQLite gives times as text, for example."""
+    processors = ((name, columns[name].type._cached_result_processor(dialect, None)) for name in names)
+    return tuple((name, processor) for name, processor in processors if processor is not None)
 
 
 def _bind(column: Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -1,11 +1,10 @@
 """A database: its pooled engine, its sessions and the few verbs of Model."""
 
 import asyncio
-import itertools
 import math
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from sqlalchemy import (
     ColumnExpressionArgument,
@@ -18,20 +17,22 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.database.alone import write_all
+from core.database.alone import look_again, write_all
 from core.database.connections import Connections, sessionmaker
 from core.database.engine import build_engine
 from core.database.errors import translated
+from core.database.intents import Intent
 from core.database.options import EngineOptions
-from core.database.rows import check_key, checked, natural_key
+from core.database.rows import check_key, checked
 from core.database.sessions import ModelSession, ReadingSession
 from core.database.slow_queries import SlowQueries
 from core.database.soft_deletes import with_deleted
 from core.database.statistics import DatabaseStatistics
 from core.database.transactions import OpenTransaction, Transaction, joined
 from core.database.unit_of_work import UnitOfWork
-from core.database.writes import Intent, Writes, upsert_intent
-from core.exceptions import InvalidQuery, UniqueViolation
+from core.database.upserts import UpsertOptions, upsert_intent
+from core.database.writes import Writes
+from core.exceptions import InvalidQuery
 
 __all__ = ["Database"]
 
@@ -134,19 +135,23 @@ class Database(Connections):
         await self._writes.commit([Intent(model, [dict(row)])], counted=False)
 
     async def upsert(
-        self, model: type[Any], rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], newer_than: str | None = None
+        self,
+        model: type[Any],
+        rows: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        **options: Unpack[UpsertOptions],
     ) -> None:
-        """Insert rows, or let existing ones of the same natural key take the fields over; after COMMIT.
+        """Insert rows, or let existing ones of the same key take the fields over; after COMMIT.
 
         Args:
-            model: A mapped class with a natural key.
+            model: A mapped class.
             rows: Fields by attribute name, of one row or of several.
-            newer_than: An attribute that must not go back: an older row changes nothing.
+            options: Those of ``UpsertOptions``.
 
         Raises:
+            InvalidQuery: The options contradict each other, or the key is not unique.
             The same as ``create``.
         """
-        intent = upsert_intent(model, rows, newer_than)
+        intent = upsert_intent(model, rows, **options)
         if intent.rows:
             await self._commit([intent])
 
@@ -167,20 +172,16 @@ class Database(Connections):
 
     async def _write_within(self, transaction: OpenTransaction, intents: Sequence[Intent]) -> list[Any]:
         """Write in the transaction that a caller has opened; what is refused takes nothing else of it along."""
-        for attempt in itertools.count():
-            try:
-                with translated():
-                    async with transaction.session.begin_nested():
-                        written, known = await write_all(transaction.session, intents)
-            except UniqueViolation:
-                # As outside of a transaction, see _write_alone.
-                if attempt or not any(natural_key(intent.model) for intent in intents):
-                    raise
-            else:
-                transaction.rows += len(written)
-                transaction.duplicates += known
-                return written
-        raise AssertionError("the loop ends by itself")
+
+        async def write() -> tuple[list[Any], int]:
+            with translated():
+                async with transaction.session.begin_nested():
+                    return await write_all(transaction.session, intents)
+
+        written, known = await look_again(write, intents)
+        transaction.rows += len(written)
+        transaction.duplicates += known
+        return written
 
     def transaction(self, isolation: str | None = None, retries: int = 0) -> Transaction:
         """Have everything that is done through this database meanwhile committed together, or not at all."""
@@ -221,19 +222,15 @@ class Database(Connections):
 
     async def _write_alone(self, intents: Sequence[Intent]) -> tuple[list[Any], int]:
         """Write in a transaction of its own what no bulk statement can carry."""
-        for attempt in itertools.count():
-            try:
-                async with self._writers, self.session() as session:
-                    with translated():
-                        written, known = await write_all(session, intents)
-                        await session.commit()
-            except UniqueViolation:
-                # Somebody else was faster with the same natural key; the second look finds their row.
-                if attempt or not any(natural_key(intent.model) for intent in intents):
-                    raise
-            else:
-                return written, known
-        raise AssertionError("the loop ends by itself")
+
+        async def write() -> tuple[list[Any], int]:
+            async with self._writers, self.session() as session:
+                with translated():
+                    written = await write_all(session, intents)
+                    await session.commit()
+            return written
+
+        return await look_again(write, intents)
 
     async def _find_by(self, model: type[T], key: Mapping[str, Any]) -> T | None:
         if not key:

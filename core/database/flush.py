@@ -1,111 +1,19 @@
 """Planning a flush: what many handlers want to write becomes few statements. No I/O."""
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Table
 
+from core.database.atoms import Atom, Change, Insert, Operation, Upsert
 from core.database.shapes import Row, Shape, Shapes
 
-__all__ = ["Atom", "Batch", "Insert", "Operation", "Upsert", "halves", "plan"]
+__all__ = ["Batch", "halves", "plan"]
 
-
-@dataclass(slots=True, eq=False)
-class Insert:
-    """Rows to insert; where the model has a natural key, rows that are already there stay as they are.
-
-    Attributes:
-        shape: Their shape.
-        rows: The rows.
-        wants_rows: Whether anybody asks for the ids of the rows.
-    """
-
-    shape: Shape
-    rows: list[Row]
-    wants_rows: bool = True
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """Operations of one kind on one key can become one row."""
-        return ()
-
-
-@dataclass(slots=True, eq=False)
-class Upsert:
-    """Rows to insert, or to change where their natural key is already there.
-
-    Attributes:
-        shape: Their shape; its given fields are what an existing row takes over.
-        rows: The rows.
-        newer_than: An attribute that must not go back: an older row changes nothing.
-    """
-
-    shape: Shape
-    rows: list[Row]
-    newer_than: str | None = None
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """Operations of one kind on one key can become one row."""
-        return (self.newer_than or "",)
-
-
-Operation = Insert | Upsert
-
-
-class Atom:
-    """Writes that are committed together or not at all, and whoever waits for them.
-
-    Attributes:
-        operations: The writes.
-        future: Done when the writes have ended, one way or the other; cancelled when they were taken back.
-        taken: Whether a flush is at work with them; otherwise they can be taken back.
-        abandoned: Whether the one who waits was cancelled meanwhile, and only waits for the flush to end.
-        done: Whether they have ended.
-        error: Why they were refused, or ``None``.
-        gives_up: Until when a foreign lock is waited out, once one was met; by the monotonic clock.
-    """
-
-    __slots__ = ("abandoned", "done", "error", "future", "gives_up", "operations", "taken")
-
-    def __init__(self, operations: list[Operation], future: asyncio.Future[None]) -> None:
-        self.operations = operations
-        self.future = future
-        self.taken = False
-        self.abandoned = False
-        self.done = False
-        self.error: BaseException | None = None
-        self.gives_up: float | None = None
-
-    @property
-    def withdrawn(self) -> bool:
-        """Whether nobody wants these writes any more, and no flush is at work with them."""
-        return self.future.cancelled() and not self.taken
-
-    def end(self, error: BaseException | None = None) -> None:
-        """The writes are committed, or refused with an error."""
-        if self.done:
-            return
-        self.done = True
-        self.error = error
-        # Never set_exception: if the one who waits is cancelled at this moment, nobody would look at it.
-        if not self.future.done():
-            self.future.set_result(None)
-
-    def let_go(self) -> None:
-        """No flush is at work with the writes for now; who was cancelled need not wait any longer."""
-        self.taken = False
-        if self.abandoned:
-            self.future.cancel()
-
-    def keys(self) -> Iterator[tuple[Table, Any]]:
-        """The natural keys that are written."""
-        for operation in self.operations:
-            if operation.shape.key:
-                for row in operation.rows:
-                    yield operation.shape.table, operation.shape.key_of(row)
+_known_by = attrgetter("shape.key")
 
 
 @dataclass(slots=True, eq=False)
@@ -115,21 +23,19 @@ class Batch:
     Attributes:
         shape: Their shape.
         rows: The rows.
-        upsert: Whether existing rows are changed.
-        newer_than: For an upsert, the attribute that must not go back.
+        change: How existing rows are changed; ``None`` where they stay as they are.
         wants_rows: Whether ids must be read back.
     """
 
     shape: Shape
     rows: list[Row]
-    upsert: bool = False
-    newer_than: str | None = None
+    change: Change | None = None
     wants_rows: bool = False
 
     @property
     def rank(self) -> tuple[Any, ...]:
         """Where the batch stands among others of its table: the same for every writer."""
-        return self.upsert, self.shape.attributes, self.newer_than or ""
+        return self.change is not None, self.shape.attributes, self.change.rank if self.change else ()
 
 
 def plan(atoms: Sequence[Atom], shapes: Shapes) -> list[Batch]:
@@ -157,15 +63,20 @@ def plan(atoms: Sequence[Atom], shapes: Shapes) -> list[Batch]:
                 by_table[table] = [operation]
     batches: list[Batch] = []
     for operations in sorted(by_table.values(), key=_position):
-        if not operations[0].shape.key:
-            batches += _keyless(operations)
-        elif {type(operation) for operation in operations} == {Insert}:
-            batches += _inserts(operations)
-        elif (batch := _same_upserts(operations)) is not None:
-            batches.append(batch)
-        else:
-            batches += _mixed(operations, shapes)
+        # Writes that know rows by different keys may mean the same row, and keep their order.
+        for _, run in groupby(operations, _known_by):
+            batches += _of_one_key(list(run), shapes)
     return batches
+
+
+def _of_one_key(operations: Sequence[Operation], shapes: Shapes) -> list[Batch]:
+    if not operations[0].shape.key:
+        return _keyless(operations)
+    if {type(operation) for operation in operations} == {Insert}:
+        return _inserts(operations)
+    if (batch := _same_upserts(operations)) is not None:
+        return [batch]
+    return _mixed(operations, shapes)
 
 
 def _position(operations: list[Operation]) -> int:
@@ -255,7 +166,7 @@ def _mixed(operations: Iterable[Operation], shapes: Shapes) -> list[Batch]:
 
 def _batch(operation: Operation, shape: Shape) -> Batch:
     if isinstance(operation, Upsert):
-        return Batch(shape, [], upsert=True, newer_than=operation.newer_than)
+        return Batch(shape, [], operation.change)
     return Batch(shape, [], wants_rows=True)
 
 
@@ -269,7 +180,7 @@ def _steps(writes: list[tuple[Operation, Row]], shapes: Shapes) -> Iterator[tupl
             end += 1
         rows = [row for _, row in writes[start:end]]
         if isinstance(operation, Upsert):
-            for row in _merged(rows, operation.newer_than, shapes):
+            for row in _merged(rows, operation.change, shapes):
                 yield operation, row
         else:
             for row in rows:
@@ -278,7 +189,7 @@ def _steps(writes: list[tuple[Operation, Row]], shapes: Shapes) -> Iterator[tupl
         start = end
 
 
-def _merged(rows: list[Row], newer_than: str | None, shapes: Shapes) -> list[Row]:
+def _merged(rows: list[Row], change: Change, shapes: Shapes) -> list[Row]:
     """Merge upserts of one key: column by column the newest that sets it wins.
 
     Rows of different times are merged only where the newer one sets all that the older one sets:
@@ -286,6 +197,7 @@ def _merged(rows: list[Row], newer_than: str | None, shapes: Shapes) -> list[Row
     """
     if len(rows) == 1:
         return rows
+    newer_than = change.newer_than
     if newer_than is not None:
         # Stable: of equal times the later arrival wins. NULL is older than any time.
         rows = sorted(rows, key=lambda row: _time(row, newer_than))
@@ -293,11 +205,14 @@ def _merged(rows: list[Row], newer_than: str | None, shapes: Shapes) -> list[Row
     for row in rows[1:]:
         before = merged[-1]
         same_time = newer_than is None or _time(before, newer_than) == _time(row, newer_than)
-        if before.shape.given <= row.shape.given:
+        taken = row.shape.taken(change.update)
+        if change.update is None and before.shape.given <= taken:
             merged[-1] = row
-        elif same_time:
-            values = {name: one.values[name] for one in (before, row) for name in one.shape.given}
-            merged[-1] = shapes.of(row.shape.model, values).row(values)
+        elif same_time or before.shape.taken(change.update) <= taken:
+            # What is not taken over counts only for a row that is new, and that is the first one.
+            values = {name: before.values[name] for name in before.shape.given}
+            values |= {name: row.values[name] for name in taken}
+            merged[-1] = shapes.of(row.shape.model, values, row.shape.key).row(values)
         else:
             merged.append(row)
     return merged

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
+from sqlalchemy import Table
 
-from core.database.flush import Atom
+from core.database.atoms import Atom
 from core.database.writers.base import RowLocked
 
 __all__ = ["LockedOut"]
@@ -29,6 +30,7 @@ class LockedOut:
         self._wake = wake
         self._atoms: list[Atom] = []
         self._keys: set[Any] = set()
+        self._known_by: dict[Table, set[tuple[str, ...]]] = {}
         self._timer: asyncio.TimerHandle | None = None
         #: Whether it is time to try again.
         self.due = False
@@ -53,15 +55,25 @@ class LockedOut:
             return atoms
         free: list[Atom] = []
         for atom in atoms:
-            if self._keys.isdisjoint(atom.keys()):
-                free.append(atom)
-            else:
+            if self._must_wait(atom):
                 self._put_aside(atom)
+            else:
+                free.append(atom)
         return free
+
+    def _must_wait(self, atom: Atom) -> bool:
+        """Whether an atom may mean a row for which another one waits; it does not show where their keys are others."""
+        for operation in atom.operations:
+            key = operation.shape.key
+            if not self._known_by.get(operation.shape.table, set()) <= {key}:
+                return True
+        return not self._keys.isdisjoint(atom.keys())
 
     def _put_aside(self, atom: Atom) -> None:
         self._atoms.append(atom)
         self._keys.update(atom.keys())
+        for operation in atom.operations:
+            self._known_by.setdefault(operation.shape.table, set()).add(operation.shape.key)
         atom.let_go()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_PAUSE, self._ring)
@@ -76,6 +88,7 @@ class LockedOut:
         atoms = [atom for atom in self._atoms if not atom.withdrawn]
         self._atoms.clear()
         self._keys.clear()
+        self._known_by.clear()
         self.due = False
         if self._timer is not None:
             self._timer.cancel()

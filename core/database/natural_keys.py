@@ -1,12 +1,12 @@
-"""What a natural key must be, so that a redelivery can never become a second row."""
+"""What a natural key must be, so that a redelivery can never become a second row; and what else is unique."""
 
 from typing import Any
 
-from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from core.exceptions import ConfigurationError
 
-__all__ = ["check_natural_key"]
+__all__ = ["check_natural_key", "constraint_columns", "unique_sets"]
 
 
 def check_natural_key(model: type[Any]) -> None:
@@ -30,7 +30,7 @@ def check_natural_key(model: type[Any]) -> None:
             f"{', '.join(nullable)} may be NULL, and no two NULLs are equal",
             'declare nullable=False, with default="" where it may be left out',
         )
-    if {column.name for column in columns} not in _unique_sets(table):
+    if {column.name for column in columns} not in unique_sets(table):
         listed = ", ".join(f'"{column.name}"' for column in columns)
         raise _error(model, "it is not unique in the database", f"add UniqueConstraint({listed}) to __table_args__")
 
@@ -46,11 +46,19 @@ def _columns(model: type[Any], key: Any) -> list[Column[Any]]:
     return [known[name] for name in key]
 
 
-def _unique_sets(table: Table) -> list[set[str]]:
-    unique = [{column.name for column in table.primary_key}]
-    unique += [{c.name for c in each.columns} for each in table.constraints if isinstance(each, UniqueConstraint)]
-    unique += [{c.name for c in index.columns} for index in table.indexes if _is_plain(index)]
-    return unique
+def unique_sets(table: Table) -> list[set[str]]:
+    """The sets of column names that the database keeps unique over all rows of a table."""
+    return [{column.name for column in each.columns} for each in _unique(table)]
+
+
+def constraint_columns(table: Table) -> dict[str, list[Column[Any]]]:
+    """The columns of each unique constraint, unique index and primary key that has a name, by that."""
+    return {each.name: list(each.columns) for each in _unique(table) if isinstance(each.name, str)}
+
+
+def _unique(table: Table) -> list[PrimaryKeyConstraint | UniqueConstraint | Index]:
+    constraints = [each for each in table.constraints if isinstance(each, UniqueConstraint)]
+    return [table.primary_key, *constraints, *filter(_is_plain, table.indexes)]
 
 
 def _is_plain(index: Index) -> bool:

@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.database.alone import write
 from core.database.errors import translated
+from core.database.intents import Intent
 from core.database.rows import change, check_key
-from core.database.writes import Intent
 from core.exceptions import ConfigurationError
 
 __all__ = ["Repository"]

@@ -1,6 +1,7 @@
 """Shapes: for each model and set of fields, computed once, how rows are built, bound and read back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import Any
 
@@ -10,12 +11,13 @@ from sqlalchemy.orm import Mapper
 from core.database.bulk import (
     PLAIN_TYPES,
     READABLE_TYPES,
+    is_generated,
     other_unique_sets,
     plainly_constructed,
     same_at_insert_and_update,
     travels_plain,
 )
-from core.database.columns import binds_of, column_check
+from core.database.columns import binds_of, column_check, mapped_columns, reads_of
 from core.database.rows import check_names, default_maker, natural_key
 from core.database.values import is_sql, longest_text, normaliser, refusal
 from core.exceptions import InvalidValue
@@ -64,22 +66,22 @@ class Shape:
         attributes: The attributes that every row has a value for, in the order of the columns.
         columns: Their columns.
         given: The attributes that the caller named; the others have Python defaults.
-        key: The attributes of the natural key, or nothing.
+        key: The attributes by which a row is known: the natural key, another unique one, or nothing.
         generated: The attributes that the database fills in; first the id that it counts up.
         bulk: Whether rows can be written many at a time; if not, they go one by one through SQLAlchemy.
     """
 
-    def __init__(self, model: type[Any], given: Sequence[str], dialect: Dialect) -> None:
+    def __init__(self, model: type[Any], given: Sequence[str], dialect: Dialect, key: tuple[str, ...]) -> None:
         mapper: Mapper[Any] = inspect(model)
         plain = plainly_constructed(mapper)
         if plain:
             # A constructor of the model's own may take other names.
             check_names(model, given)
-        by_attribute = _columns(mapper)
+        by_attribute = mapped_columns(mapper)
         self.model = model
         self.table: Table = mapper.local_table  # type: ignore[assignment]  # models map tables, nothing else
         self.given = frozenset(given)
-        self.key = natural_key(model)
+        self.key = key
         defaults = {
             name: maker
             for name, column in by_attribute.items()
@@ -104,7 +106,7 @@ class Shape:
         self._binds = binds_of(self.columns, dialect)
         counted = self.table.autoincrement_column
         generated = [
-            name for name, column in by_attribute.items() if name not in self.attributes and _generated(column)
+            name for name, column in by_attribute.items() if name not in self.attributes and is_generated(column)
         ]
         self.generated = tuple(sorted(generated, key=lambda name: by_attribute[name] is not counted))
         others = [column for name, column in by_attribute.items() if name not in self.attributes]
@@ -119,12 +121,6 @@ class Shape:
             and set(self.key) <= set(self.attributes)
             and not any(column.default is not None or column.computed is not None for column in others)
         )
-        #: The columns that an upsert changes in an existing row: the given ones, and those that follow every change.
-        self.changed = [
-            by_attribute[name]
-            for name in self.attributes
-            if name not in self.key and (name in self.given or by_attribute[name].onupdate is not None)
-        ]
         followers = [column for name, column in by_attribute.items() if name not in self.given and column.onupdate]
         #: Whether an existing row can be changed in bulk too: one value must do for both.
         self.bulk_upsert = self.bulk and all(same_at_insert_and_update(column) for column in followers)
@@ -140,7 +136,7 @@ class Shape:
         self._absent = tuple(n for n, c in by_attribute.items() if n not in self.attributes and n not in generated)
         positions = [self.attributes.index(name) for name in self.key if name in self.attributes]
         self._key: Callable[[tuple[Any, ...]], Any] = _tuple_getter(positions)
-        self._reads = _reads(self.generated if self.bulk else (), by_attribute, dialect)
+        self._reads = reads_of(self.generated if self.bulk else (), by_attribute, dialect)
         self._manager = mapper.class_manager
         self._identity_class = mapper.class_
 
@@ -223,8 +219,31 @@ class Shape:
         return refusal(self.model, name, self._by_attribute[name].name, error)
 
     def key_of(self, row: Row) -> tuple[Any, ...]:
-        """The natural key of a row in the driver's values, which can be compared and sorted."""
+        """The key of a row in the driver's values, which can be compared and sorted."""
         return self._key(row.bound)  # type: ignore[no-any-return]
+
+    def taken(self, update: AbstractSet[str] | None) -> AbstractSet[str]:
+        """The given attributes that an upsert is to change in an existing row.
+
+        Args:
+            update: The attributes that are chosen, without the key; ``None`` for all that are given.
+        """
+        return self.given if update is None else self.given & update
+
+    def changed(self, update: AbstractSet[str] | None = None) -> list[Column[Any]]:
+        """The columns that an upsert changes in an existing row: those taken over, and those that follow every change.
+
+        Args:
+            update: As for ``taken``.
+        """
+        taken = self.taken(update)
+        if not taken:
+            return []
+        return [
+            column
+            for name, column in zip(self.attributes, self.columns, strict=True)
+            if name not in self.key and (name in taken or (name not in self.given and column.onupdate is not None))
+        ]
 
     def column(self, attribute: str) -> Column[Any]:
         """The column of an attribute."""
@@ -262,25 +281,31 @@ class Shapes:
     def __init__(self, dialect: Dialect, *, bulk: bool = True) -> None:
         self._dialect = dialect
         self._bulk = bulk
-        self._shapes: dict[tuple[type[Any], tuple[str, ...]], Shape] = {}
+        self._shapes: dict[tuple[type[Any], tuple[str, ...], tuple[str, ...] | None], Shape] = {}
 
-    def of(self, model: type[Any], fields: Mapping[str, Any]) -> Shape:
+    def of(self, model: type[Any], fields: Mapping[str, Any], key: tuple[str, ...] | None = None) -> Shape:
         """The shape of rows of a model with these fields.
+
+        Args:
+            model: A mapped class.
+            fields: Their names are what counts.
+            key: The attributes by which rows are known; ``None`` for the natural key.
 
         Raises:
             UnknownField: A name is no attribute of the model.
         """
         names = tuple(fields)
-        shape = self._shapes.get((model, names))
+        shape = self._shapes.get((model, names, key))
         if shape is None:
             # The same fields in another order are the same shape, so that they share a statement.
             canonical = tuple(sorted(names))
-            shape = self._shapes.get((model, canonical)) or self._shape(model, canonical)
-            self._shapes[model, names] = self._shapes[model, canonical] = shape
+            known_by = natural_key(model) if key is None else key
+            shape = self._shapes.get((model, canonical, known_by)) or self._shape(model, canonical, known_by)
+            self._shapes[model, names, key] = self._shapes[model, canonical, known_by] = shape
         return shape
 
-    def _shape(self, model: type[Any], names: Sequence[str]) -> Shape:
-        shape = Shape(model, names, self._dialect)
+    def _shape(self, model: type[Any], names: Sequence[str], key: tuple[str, ...]) -> Shape:
+        shape = Shape(model, names, self._dialect, key)
         if not self._bulk:
             shape.bulk = shape.bulk_upsert = False
         return shape
@@ -290,24 +315,6 @@ def _no_sql(value: Any) -> Any:
     if is_sql(value):
         raise ValueError("is an SQL expression")
     return value
-
-
-def _columns(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
-    return {
-        attribute.key: column for attribute in mapper.column_attrs if isinstance(column := attribute.columns[0], Column)
-    }
-
-
-def _generated(column: Column[Any]) -> bool:
-    return column.table.autoincrement_column is column or column.server_default is not None
-
-
-def _reads(
-    names: Sequence[str], columns: Mapping[str, Column[Any]], dialect: Dialect
-) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """How generated values become what they are in Python: SQLite gives times as text, for example."""
-    processors = ((name, columns[name].type._cached_result_processor(dialect, None)) for name in names)
-    return tuple((name, processor) for name, processor in processors if processor is not None)
 
 
 def _tuple_getter(places: Sequence[Any]) -> Callable[[Any], Any]:

@@ -84,7 +84,7 @@ class SlowQueries:
 
 def _described(batch: Batch) -> str:
     columns = ", ".join(column.name for column in batch.shape.columns)
-    return f"{'UPSERT' if batch.upsert else 'INSERT'} INTO {batch.shape.table.fullname} ({columns})"
+    return f"{'INSERT' if batch.change is None else 'UPSERT'} INTO {batch.shape.table.fullname} ({columns})"
 
 
 class WatchedWriter:

@@ -4,7 +4,33 @@ from typing import NamedTuple
 
 from sqlalchemy.pool import Pool, QueuePool
 
-__all__ = ["DatabaseStatistics", "PoolStatus", "pool_status"]
+__all__ = ["BufferStatistics", "DatabaseStatistics", "PoolStatus", "pool_status"]
+
+
+class BufferStatistics(NamedTuple):
+    """What the buffer has done since the start.
+
+    Attributes:
+        flushes: Transactions committed.
+        atoms: Writes of handlers that they held.
+        seconds: Time from the begin of each of these transactions to its COMMIT, added up.
+        waiting: Writes that no flush has taken yet.
+    """
+
+    flushes: int
+    atoms: int
+    seconds: float
+    waiting: int
+
+    @property
+    def mean_batch(self) -> float:
+        """Writes per transaction."""
+        return self.atoms / self.flushes if self.flushes else 0.0
+
+    @property
+    def commit_latency(self) -> float:
+        """Seconds per transaction."""
+        return self.seconds / self.flushes if self.flushes else 0.0
 
 
 class DatabaseStatistics(NamedTuple):

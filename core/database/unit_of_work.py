@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
+from core.database.intents import Intent
 from core.database.rows import check_names
-from core.database.writes import Intent, upsert_intent
+from core.database.upserts import UpsertOptions, upsert_intent
 
 __all__ = ["UnitOfWork"]
 
@@ -36,16 +37,19 @@ class UnitOfWork:
         self._intents.append(Intent(model, [dict(row) for row in rows]))
 
     def upsert(
-        self, model: type[Any], rows: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, newer_than: str | None = None
+        self,
+        model: type[Any],
+        rows: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        **options: Unpack[UpsertOptions],
     ) -> None:
-        """Insert rows, or let existing ones of the same natural key take the fields over.
+        """Insert rows, or let existing ones of the same key take the fields over.
 
         Args:
-            model: A model with a natural key.
+            model: A mapped class.
             rows: Fields by attribute name, of one row or of several.
-            newer_than: An attribute that must not go back: an older row changes nothing.
+            options: Those of ``Model.upsert``; not ``returning``, since nothing is written before the block ends.
         """
-        intent = upsert_intent(model, rows, newer_than)
+        intent = upsert_intent(model, rows, **options)
         for row in intent.rows:
             check_names(model, row)
         self._intents.append(intent)

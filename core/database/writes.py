@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from core.database.atoms import Insert, Operation, Upsert
 from core.database.buffer import WriteBuffer
-from core.database.flush import Insert, Operation, Upsert
+from core.database.intents import Intent
 from core.database.options import EngineOptions
-from core.database.rows import natural_key
 from core.database.shapes import UNFIT, ComputedBySQL, Row, Shape, Shapes
 from core.database.slow_queries import SlowQueries, WatchedWriter
 from core.database.types import Instant
@@ -25,7 +25,7 @@ from core.database.writers.sqlite import SQLiteWriter
 from core.exceptions import InvalidValue
 from core.instants import now, to_instant
 
-__all__ = ["Intent", "Writes"]
+__all__ = ["Writes"]
 
 _WRITERS: Mapping[str, Callable[[AsyncEngine, str, EngineOptions], Writer]] = {
     "postgresql": PostgreSQLWriter,
@@ -33,24 +33,6 @@ _WRITERS: Mapping[str, Callable[[AsyncEngine, str, EngineOptions], Writer]] = {
     "mysql": MySQLWriter,
     "mariadb": MySQLWriter,
 }
-
-
-class Intent(NamedTuple):
-    """What a caller wants to write, before it is known how.
-
-    Attributes:
-        model: A mapped class.
-        rows: Fields of each row, by attribute name.
-        upsert: Whether an existing row of the same natural key takes the fields over.
-        newer_than: For an upsert, the attribute that must not go back.
-        wants_rows: Whether the ids of the rows are asked for.
-    """
-
-    model: type[Any]
-    rows: list[dict[str, Any]]
-    upsert: bool = False
-    newer_than: str | None = None
-    wants_rows: bool = False
 
 
 class Writes:
@@ -138,8 +120,8 @@ class Writes:
         operations: list[Operation] = []
         for intent in intents:
             number = 0
-            for shape, alike in groupby(intent.rows, partial(self._shapes.of, intent.model)):
-                if not (shape.bulk_upsert if intent.upsert else shape.bulk):
+            for shape, alike in groupby(intent.rows, partial(self._shapes.of, intent.model, key=intent.key)):
+                if not (shape.bulk if intent.change is None else shape.bulk_upsert):
                     return None
                 rows = _rows(shape, list(alike), number, single=len(intent.rows) == 1)
                 operations.append(_operation(intent, shape, rows))
@@ -148,7 +130,7 @@ class Writes:
 
     def _clamped(self, intent: Intent) -> Intent:
         """Bring device clocks from the far future back, or their rows could never be changed again."""
-        name = intent.newer_than
+        name = None if intent.change is None else intent.change.newer_than
         if name is None or not isinstance(getattr(inspect(intent.model).columns.get(name), "type", None), Instant):
             return intent
         latest = now() + self._max_clock_skew
@@ -205,24 +187,6 @@ def _rows(shape: Shape, listed: Sequence[Mapping[str, Any]], number: int, *, sin
 
 
 def _operation(intent: Intent, shape: Shape, rows: list[Row]) -> Operation:
-    if intent.upsert:
-        return Upsert(shape, rows, intent.newer_than)
+    if intent.change is not None:
+        return Upsert(shape, rows, intent.change)
     return Insert(shape, rows, intent.wants_rows)
-
-
-def upsert_intent(model: type[Any], rows: Any, newer_than: str | None) -> Intent:
-    """Check what ``upsert`` was given.
-
-    Raises:
-        InvalidValue: The model has no natural key, or a row lacks part of it or of ``newer_than``.
-    """
-    key = natural_key(model)
-    if not key:
-        raise InvalidValue(f"{model.__name__} has no natural key to upsert by; fix: declare __natural_key__")
-    listed = [dict(rows)] if isinstance(rows, Mapping) else [dict(row) for row in rows]
-    needed = (*key, newer_than) if newer_than is not None else key
-    for row in listed:
-        missing = [name for name in needed if name not in row]
-        if missing:
-            raise InvalidValue(f"{model.__name__}: an upsert needs {', '.join(missing)} in every row")
-    return Intent(model, listed, upsert=True, newer_than=newer_than)

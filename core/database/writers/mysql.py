@@ -128,8 +128,8 @@ class MySQLWriter:
     async def _write(self, batch: Batch, rows: Sequence[Row]) -> None:
         """Write rows, in as many statements as the server's largest packet demands."""
         try:
-            if batch.upsert:
-                await self._send(self._sql.upsert(batch.shape, batch.newer_than, len(rows)), rows)
+            if batch.change is not None:
+                await self._send(self._sql.upsert(batch.shape, batch.change, len(rows)), rows)
             else:
                 await self._insert(batch, rows)
         except aiomysql.OperationalError as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, Dialect
 
+from core.database.atoms import Change
 from core.database.shapes import Shape
 from core.database.writers.base import STALE_DAYS
 
@@ -74,14 +75,14 @@ class MySQLStatements:
         names = self._names(shape.column(name) for name in shape.generated)
         return f"{self._values(shape, count, conflict)}{f' RETURNING {names}' if returning else ''}"
 
-    def upsert(self, shape: Shape, newer_than: str | None, count: int) -> str:
+    def upsert(self, shape: Shape, change: Change, count: int) -> str:
         """Insert rows, or let existing ones take over the given fields."""
         table = self._table(shape)
-        names = [self._quote(column) for column in shape.changed]
-        if newer_than is None:
+        names = [self._quote(column) for column in shape.changed(change.update)]
+        if change.newer_than is None:
             changes = [f"{name} = {self._new(name)}" for name in names]
         else:
-            guard = self._quote(shape.column(newer_than))
+            guard = self._quote(shape.column(change.newer_than))
             newer = f"{table}.{guard} IS NULL OR {table}.{guard} <= {self._new(guard)}"
             # Assigned from left to right: the guard comes last, or it would switch off all after it.
             names.sort(key=lambda name: name == guard)

@@ -86,7 +86,7 @@ class PostgreSQLWriter:
         """Write one batch and advance in a single statement that commits by itself: one round trip, not three."""
         for row in batch.rows:
             # Should its answer get lost: what counts as stored before is found by its key.
-            row.duplicate = not batch.upsert
+            row.duplicate = batch.change is None
         self.uncertain, self.failing = True, batch
         await self._write(driver, batch, sequence)
         self.uncertain, self.failing = False, None
@@ -105,8 +105,8 @@ class PostgreSQLWriter:
     async def _write(self, driver: "asyncpg.Connection[Any]", batch: Batch, sequence: int | None = None) -> None:
         shape = batch.shape
         alone = sequence is not None
-        if batch.upsert:
-            statement = self._sql.upsert(shape, batch.newer_than, alone=alone)
+        if batch.change is not None:
+            statement = self._sql.upsert(shape, batch.change, alone=alone)
             await driver.execute(statement, *self._parameters(batch), *([sequence] if alone else []))
         elif batch.wants_rows:
             await self._insert(driver, batch, sequence)

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Column, Dialect, Table
 from sqlalchemy import types as sqltypes
 
+from core.database.atoms import Change
 from core.database.options import EngineOptions, milliseconds
 from core.database.shapes import Shape
 from core.database.writers.base import STALE_DAYS
@@ -55,7 +56,7 @@ class PostgreSQLStatements:
         self._texts: dict[Shape, Sequence[int]] = {}
         self._inserts: dict[tuple[Shape, bool, bool], str] = {}
         self._lookups: dict[Shape, str] = {}
-        self._upserts: dict[tuple[Shape, str | None, bool], str] = {}
+        self._upserts: dict[tuple[Shape, Change, bool], str] = {}
 
     def settings(self, lock_timeout: str, *, local: bool = False) -> str:
         """Name the connection and limit how long it waits for locks.
@@ -133,20 +134,21 @@ class PostgreSQLStatements:
             f"AS given({self._names(columns)}, mqueduct_ordinal) JOIN {self._table(shape.table)} AS stored ON {match}"
         )
 
-    def upsert(self, shape: Shape, newer_than: str | None, *, alone: bool = False) -> str:
+    def upsert(self, shape: Shape, change: Change, *, alone: bool = False) -> str:
         """Insert rows, or let existing ones take over the given fields; ``alone`` as in ``insert``."""
-        known = (shape, newer_than, alone)
+        known = (shape, change, alone)
         statement = self._upserts.get(known)
         if statement is None:
-            statement = self._upserts[known] = self._moving(shape, alone) + self._upsert(shape, newer_than)
+            statement = self._upserts[known] = self._moving(shape, alone) + self._upsert(shape, change)
         return statement
 
-    def _upsert(self, shape: Shape, newer_than: str | None) -> str:
+    def _upsert(self, shape: Shape, change: Change) -> str:
         names = self._names(shape.columns)
-        changes = ", ".join(f"{self._quote(c.name)} = EXCLUDED.{self._quote(c.name)}" for c in shape.changed)
+        changed = [self._quote(column.name) for column in shape.changed(change.update)]
+        changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in changed)
         action = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
-        if newer_than is not None and changes:
-            guard = self._quote(shape.column(newer_than).name)
+        if change.newer_than is not None and changes:
+            guard = self._quote(shape.column(change.newer_than).name)
             action += f" WHERE stored.{guard} IS NULL OR stored.{guard} <= EXCLUDED.{guard}"
         return (
             f"INSERT INTO {self._table(shape.table)} AS stored ({names}) "

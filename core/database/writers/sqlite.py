@@ -8,6 +8,7 @@ from typing import Any, cast
 import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from core.database.atoms import Change
 from core.database.flush import Batch
 from core.database.options import EngineOptions
 from core.database.shapes import Row, Shape
@@ -81,8 +82,8 @@ class SQLiteWriter:
 
     async def _write(self, driver: aiosqlite.Connection, batch: Batch) -> None:
         shape, rows = batch.shape, batch.rows
-        if batch.upsert:
-            await _execute_many(driver, self._upsert(shape, batch.newer_than), rows)
+        if batch.change is not None:
+            await _execute_many(driver, self._upsert(shape, batch.change), rows)
             return
         # What a row refers to must be there before it, so the rows of one batch go in their order.
         written = await _execute_many(driver, self._insert(shape), rows)
@@ -135,20 +136,22 @@ class SQLiteWriter:
             statement = self._statements[shape] = f"{self._values(shape)}{conflict}"
         return statement
 
-    def _upsert(self, shape: Shape, newer_than: str | None) -> str:
-        statement = self._statements.get((shape, newer_than))
+    def _upsert(self, shape: Shape, change: Change) -> str:
+        statement = self._statements.get((shape, change))
         if statement is None:
-            statement = self._statements[shape, newer_than] = self._build_upsert(shape, newer_than)
+            statement = self._statements[shape, change] = self._build_upsert(shape, change)
         return statement
 
-    def _build_upsert(self, shape: Shape, newer_than: str | None) -> str:
-        changes = ", ".join(f"{self._quote(c.name)} = excluded.{self._quote(c.name)}" for c in shape.changed)
+    def _build_upsert(self, shape: Shape, change: Change) -> str:
+        changed = [self._quote(column.name) for column in shape.changed(change.update)]
+        changes = ", ".join(f"{name} = excluded.{name}" for name in changed)
         if not changes:
             return f"{self._values(shape)} ON CONFLICT ({self._key(shape)}) DO NOTHING"
         guard = ""
-        if newer_than is not None:
-            stored = f"{self._table(shape)}.{self._quote(shape.column(newer_than).name)}"
-            guard = f" WHERE {stored} IS NULL OR {stored} <= excluded.{self._quote(shape.column(newer_than).name)}"
+        if change.newer_than is not None:
+            name = self._quote(shape.column(change.newer_than).name)
+            stored = f"{self._table(shape)}.{name}"
+            guard = f" WHERE {stored} IS NULL OR {stored} <= excluded.{name}"
         return f"{self._values(shape)} ON CONFLICT ({self._key(shape)}) DO UPDATE SET {changes}{guard}"
 
     def _values(self, shape: Shape) -> str:

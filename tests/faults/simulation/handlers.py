@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from core.context import Context
-from core.database.writes import Intent, upsert_intent
+from core.database.intents import Intent
+from core.database.upserts import upsert_intent
 from core.exceptions import DatabaseUnavailable, Reject, SchemaError
 from core.middleware import Handler, Middleware
 from core.router import Router
@@ -120,7 +121,7 @@ class _Handler:
         await client.writes.commit([Intent(Reading, [self._row(n), self._row(n, 2)])])
 
     async def _upsert(self, client: Any, n: int, topic: str) -> None:
-        state = upsert_intent(State, {"route": self._route, "topic": topic, "n": n}, None)
+        state = upsert_intent(State, {"route": self._route, "topic": topic, "n": n})
         await client.writes.commit([Intent(Reading, [self._row(n)]), state])
 
     async def _keyless(self, client: Any, n: int, _topic: str) -> None:

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from core.database.buffer import WriteBuffer
 from core.database.dead_letters import DeadLetters
+from core.database.intents import Intent
 from core.database.options import EngineOptions
 from core.database.shapes import Shapes
-from core.database.writes import Intent, Writes
+from core.database.writes import Writes
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.window import Window

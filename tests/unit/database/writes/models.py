@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from core.database.flush import Atom, Insert, Operation, Upsert
+from core.database.atoms import Atom, Change, Insert, Operation, Upsert
 from core.database.shapes import Shapes
 from core.model import BigId, Instant, Mapped, Model, mapped_column
 
@@ -36,6 +36,9 @@ POSTGRESQL = postgresql.dialect()
 MYSQL = mysql.dialect()
 SQLITE = sqlite.dialect()
 
+#: An upsert that takes over all that is given, whatever is stored.
+ALL = Change()
+
 
 def shapes() -> Shapes:
     return Shapes(POSTGRESQL)
@@ -46,9 +49,11 @@ def insert(known: Shapes, model: type[Any], **fields: Any) -> Insert:
     return Insert(shape, [shape.row(fields)])
 
 
-def upsert(known: Shapes, fields: Mapping[str, Any], newer_than: str | None = None) -> Upsert:
-    shape = known.of(Thing, fields)
-    return Upsert(shape, [shape.row(dict(fields))], newer_than)
+def upsert(
+    known: Shapes, fields: Mapping[str, Any], change: Change = ALL, key: tuple[str, ...] | None = None
+) -> Upsert:
+    shape = known.of(Thing, fields, key)
+    return Upsert(shape, [shape.row(dict(fields))], change)
 
 
 def atom(*operations: Operation) -> Atom:

@@ -258,6 +258,21 @@ async def test_a_locked_row_keeps_only_its_own_key_waiting(buffer: WriteBuffer, 
     assert ["a", "c", "b"] == writer.stored
 
 
+async def test_who_knows_rows_by_another_key_waits_for_a_locked_one(buffer: WriteBuffer, writer: FakeWriter) -> None:
+    """It may be the same row, which their keys do not show; other tables go on."""
+    writer.refuse = {"b": RowLocked("locked")}
+    row = {"name": "b", "label": "x"}
+    locked = asyncio.create_task(buffer.write([upsert(KNOWN, row)]))
+    await until(lambda: len(writer.flushes) == 1)
+    by_label = asyncio.create_task(buffer.write([upsert(KNOWN, {**row, "name": "c"}, key=("label",))]))
+    part = asyncio.create_task(buffer.write([insert(KNOWN, Part, thing="d")]))
+    assert [None] == await settle(part)
+    assert not by_label.done()
+    writer.refuse = {}
+    assert [None, None] == await settle(locked, by_label)
+    assert ["d", "b", "c"] == writer.stored
+
+
 async def test_a_lock_that_never_ends(buffer: WriteBuffer, writer: FakeWriter) -> None:
     """It may be that of the handler's own session; the handler is told, even in a service."""
     buffer.patience, buffer.lock_patience = float("inf"), 0.0

@@ -1,14 +1,16 @@
 """What many handlers want to write, made into few batches."""
 
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.database.flush import Atom, Batch, halves, plan
+from core.database.atoms import Atom, Change
+from core.database.flush import Batch, halves, plan
 from core.database.shapes import Shapes
 from core.instants import to_instant
-from tests.unit.database.writes.models import Part, Thing, atom, insert, shapes, upsert
+from tests.unit.database.writes.models import ALL, Part, Thing, atom, insert, shapes, upsert
 
 FIELDS = ("a", "b", "at")
 
@@ -31,11 +33,11 @@ def test_rows_of_one_shape_become_one_batch_in_the_order_of_their_keys() -> None
 def test_upserts_of_one_shape_become_one_batch_in_the_order_of_their_keys() -> None:
     """With and without a time; a key that comes twice is written once, as its newest row says."""
     known = shapes()
-    for newer_than in (None, "at"):
-        atoms = [atom(upsert(known, {"name": name, "a": 1, "at": 5}, newer_than)) for name in "cab"]
+    for change in (ALL, Change("at"), Change("at", frozenset({"a", "at"}))):
+        atoms = [atom(upsert(known, {"name": name, "a": 1, "at": 5}, change)) for name in "cab"]
         (batch,) = plan(atoms, known)
-        assert (True, newer_than, [["a", "b", "c"]]) == (batch.upsert, batch.newer_than, names([batch]))
-        (batch,) = plan([*atoms, atom(upsert(known, {"name": "a", "a": 2, "at": 6}, newer_than))], known)
+        assert (change, [["a", "b", "c"]]) == (batch.change, names([batch]))
+        (batch,) = plan([*atoms, atom(upsert(known, {"name": "a", "a": 2, "at": 6}, change))], known)
         assert [2, 1, 1] == [row.values["a"] for row in batch.rows]
 
 
@@ -80,7 +82,40 @@ def test_kinds_of_writes_on_one_key_take_steps() -> None:
     ]
     batches = plan(atoms, known)
     assert [["x", "y"], ["x"], ["x"]] == names(batches)
-    assert [False, True, False] == [batch.upsert for batch in batches]
+    assert [None, ALL, None] == [batch.change for batch in batches]
+
+
+def test_upserts_of_several_kinds_are_not_mistaken_for_one() -> None:
+    """They differ in what they take over only; each of another key."""
+    known = shapes()
+    some = Change(None, frozenset({"a"}))
+    atoms = [atom(upsert(known, {"name": name, "a": 1}, change)) for name, change in (("x", ALL), ("y", some))]
+    assert {ALL: [["x"]], some: [["y"]]} == {batch.change: names([batch]) for batch in plan(atoms, known)}
+
+
+def test_rows_known_by_different_keys_keep_their_order() -> None:
+    """They may be one row, which nobody sees before they are written; a key that comes again is one batch more."""
+    known = shapes()
+    label = ("label",)
+    atoms = [
+        atom(upsert(known, {"name": "x", "label": "l", "a": 1})),
+        atom(upsert(known, {"name": "z", "label": "l", "a": 2}, key=label)),
+        atom(upsert(known, {"name": "x", "a": 3})),
+        atom(insert(known, Thing, name="w", a=4)),
+    ]
+    batches = plan(atoms, known)
+    assert [["x"], ["z"], ["w", "x"]] == [sorted(each) for each in _joined(batches)]
+    assert [known.of(Thing, {"name": "", "label": "", "a": 0}, key) for key in (None, label)] == [
+        batch.shape for batch in batches[:2]
+    ]
+
+
+def _joined(batches: list[Batch]) -> list[list[str]]:
+    """Names by runs of one key."""
+    return [
+        [name for batch in run for name in names([batch])[0]]
+        for _, run in groupby(batches, lambda batch: batch.shape.key)
+    ]
 
 
 def test_halves_lose_nothing() -> None:
@@ -96,15 +131,13 @@ def test_halves_lose_nothing() -> None:
 class Write(NamedTuple):
     """What one handler does."""
 
-    upsert: bool
-    newer_than: str | None
+    change: Change | None
     fields: dict[str, Any]
 
 
 writes = st.builds(
     Write,
-    st.booleans(),
-    st.sampled_from([None, "at"]),
+    st.sampled_from([None, ALL, Change("at"), Change(None, frozenset({"a"})), Change("at", frozenset({"a", "at"}))]),
     st.fixed_dictionaries(
         {"name": st.sampled_from(["x", "y"]), "at": st.sampled_from([None, 1, 2, 3])},
         optional={"a": st.integers(0, 9), "b": st.integers(0, 9)},
@@ -120,16 +153,17 @@ stored_rows = st.dictionaries(
 Table = dict[str, dict[str, Any]]
 
 
-def execute(table: Table, upserting: bool, newer_than: str | None, values: dict[str, Any]) -> None:
+def execute(table: Table, change: Change | None, values: dict[str, Any]) -> None:
     """What one row of one statement does."""
     values = dict(values)
     name = values.pop("name")
     if name not in table:
         table[name] = dict.fromkeys(FIELDS) | values
-    elif upserting:
-        before, after = table[name][newer_than] if newer_than else None, values.get(newer_than or "")
+    elif change is not None:
+        guard = change.newer_than or ""
+        before, after = table[name].get(guard), values.get(guard)
         if before is None or (after is not None and before <= after):
-            table[name] |= values
+            table[name] |= {name: values[name] for name in values if change.update is None or name in change.update}
 
 
 def in_database(table: Table, batches: list[Batch]) -> Table:
@@ -138,7 +172,7 @@ def in_database(table: Table, batches: list[Batch]) -> Table:
         assert len({row.values["name"] for row in batch.rows}) == len(batch.rows), "a key twice in one statement"
         for row in batch.rows:
             given = {name: row.values[name] for name in batch.shape.given}
-            execute(table, batch.upsert, batch.newer_than, given)
+            execute(table, batch.change, given)
     return table
 
 
@@ -148,22 +182,23 @@ def one_by_one(table: Table, done: list[Write]) -> Table:
     for name in ("x", "y"):
         mine = [write for write in done if write.fields["name"] == name]
         while mine:
-            kind = mine[0][:2] if mine[0].upsert else (False, None)
+            change = mine[0].change
             run = []
-            while mine and (mine[0][:2] if mine[0].upsert else (False, None)) == kind:
+            while mine and mine[0].change == change:
                 run.append(mine.pop(0))
-            if kind == (True, "at"):
+            if change is not None and change.newer_than is not None:
                 run.sort(key=lambda write: write.fields["at"] or 0)
             for write in run:
                 at = write.fields["at"]
-                values = write.fields | {"at": None if at is None else to_instant(at)}
-                execute(table, write.upsert, kind[1], values)
+                execute(table, change, write.fields | {"at": None if at is None else to_instant(at)})
     return table
 
 
 def to_atoms(known: Shapes, done: list[Write]) -> list[Atom]:
     return [
-        atom(upsert(known, write.fields, write.newer_than) if write.upsert else insert(known, Thing, **write.fields))
+        atom(
+            insert(known, Thing, **write.fields) if write.change is None else upsert(known, write.fields, write.change)
+        )
         for write in done
     ]
 

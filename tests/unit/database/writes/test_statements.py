@@ -3,6 +3,7 @@
 import aiomysql
 import pytest
 
+from core.database.atoms import Change
 from core.database.options import EngineOptions
 from core.database.shapes import Shape
 from core.database.writers.base import Contention, RowLocked, translated_driver
@@ -21,8 +22,8 @@ def mysql(version: str) -> MySQLStatements:
     return statements
 
 
-THING = Shape(Thing, ["name", "a", "at"], MYSQL)
-PART = Shape(Part, ["thing"], MYSQL)
+THING = Shape(Thing, ["name", "a", "at"], MYSQL, ("name",))
+PART = Shape(Part, ["thing"], MYSQL, ())
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ PART = Shape(Part, ["thing"], MYSQL)
 )
 def test_upserts_of_mysql(version: str, expected: str) -> None:
     """The guard is assigned last, and a row of another key is an error; MySQL wants a name for the new row."""
-    statement = mysql(version).upsert(THING, "at", 2)
+    statement = mysql(version).upsert(THING, Change("at"), 2)
     assert expected.replace("`at`", "at") == statement.replace("`at`", "at")
 
 
@@ -67,12 +68,14 @@ def test_inserts_of_mysql() -> None:
 )
 def test_who_names_the_new_row(version: str, named: bool) -> None:
     """MySQL from 8.0.20 on; before, and MariaDB for ever, VALUES() is the only way."""
-    assert named is ("mqueduct_new" in mysql(version).upsert(THING, None, 1))
+    assert named is ("mqueduct_new" in mysql(version).upsert(THING, Change(), 1))
 
 
 def test_text_of_postgresql_is_not_cut_off_by_its_cast() -> None:
     """VARCHAR(20) in a cast would shorten it silently; the column itself refuses it."""
-    statement = PostgreSQLStatements(POSTGRESQL, "w", EngineOptions()).insert(Shape(Thing, ["name", "a"], POSTGRESQL))
+    statement = PostgreSQLStatements(POSTGRESQL, "w", EngineOptions()).insert(
+        Shape(Thing, ["name", "a"], POSTGRESQL, ("name",))
+    )
     assert (
         "INSERT INTO planned_things (name, a) SELECT name, a FROM ROWS FROM "
         "(json_array_elements_text($1::TEXT::JSON), unnest($2::BIGINT[])) WITH ORDINALITY "
