@@ -7,14 +7,10 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import structlog
-
-from tests.faults.fuzz.targets import TARGETS, fuzz
-from tests.faults.simulation.schedule import Simulation
+from tests.faults.soak.apart import run_apart
 from tests.faults.soak.campaign import Campaign, Cycle, broker_crash, database_outage, kill, network_cut
 from tests.faults.soak.report import write_report
 
@@ -29,57 +25,34 @@ def campaigns(options: argparse.Namespace) -> Iterator[tuple[str, Cycle, int, li
     yield "connection to the broker reset", network_cut, options.cuts, everything
 
 
-async def _soak(options: argparse.Namespace) -> AsyncIterator[Campaign]:
-    end = time.monotonic() + options.minutes * 60
+async def _soak(options: argparse.Namespace) -> list[Campaign]:
+    """Do the campaigns, a few at a time; each has a share of the time by its number of faults."""
     listed = [
         (name, cycle, -(-count // len(pairs)), database, protocol)
         for name, cycle, count, pairs in campaigns(options)
         for database, protocol in pairs
         if count and database in options.databases
     ]
-    left = sum(count for _, _, count, _, _ in listed)
-    for name, cycle, count, database, protocol in listed:
-        # What time there is is shared out by cycles.
-        now = time.monotonic()
-        deadline = now + (end - now) * count / left
-        left -= count
-        campaign = Campaign(name, cycle, database, protocol, count, options.seed, deadline)
-        await campaign.run()
-        yield campaign
+    seconds = options.minutes * 60 * options.at_once / max(1, sum(count for _, _, count, _, _ in listed))
+    room = asyncio.Semaphore(options.at_once)
 
+    async def run(name: str, cycle: Cycle, count: int, database: str, protocol: str) -> Campaign:
+        async with room:
+            deadline = time.monotonic() + seconds * count
+            campaign = Campaign(name, cycle, database, protocol, count, options.seed, deadline)
+            await campaign.run()
+            print(f"{campaign.name}, {campaign.database}, MQTT {campaign.protocol}: {campaign.sum}", flush=True)
+            return campaign
 
-def _simulate(options: argparse.Namespace) -> dict[str, Any]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    simulation, began = Simulation(), time.monotonic()
-    first = options.seed * 1_000_000
-    for seed in range(first, first + options.schedules):
-        simulation.run(seed)
-    structlog.reset_defaults()
-    return {
-        "schedules": simulation.schedules,
-        "steps": simulation.steps.total(),
-        "redelivered": simulation.redelivered,
-        "seconds": time.monotonic() - began,
-    }
-
-
-def _fuzz(options: argparse.Namespace) -> dict[str, int]:
-    each = -(-options.inputs // len(TARGETS))
-    for target in TARGETS:
-        fuzz(target, options.seed, each)
-    return dict.fromkeys(TARGETS, each) if each else {}
+    return list(await asyncio.gather(*(run(*arguments) for arguments in listed)))
 
 
 async def _run(options: argparse.Namespace) -> int:
-    done: list[Campaign] = []
-    async for campaign in _soak(options):
-        done.append(campaign)
-        print(f"{campaign.name}, {campaign.database}, MQTT {campaign.protocol}: {campaign.sum}", flush=True)
-    fuzzed = _fuzz(options)
-    print(f"fuzzed: {fuzzed}", flush=True)
+    done, apart = await asyncio.gather(_soak(options), run_apart(options.seed, options.schedules, options.inputs))
+    print(apart, flush=True)
     if options.report is not None:
-        write_report(options.report, done, options, fuzzed)
-    return int(any(campaign.sum.problem for campaign in done))
+        write_report(options.report, done, apart, options)
+    return int(bool(apart.problems) or any(campaign.sum.problem for campaign in done))
 
 
 def main() -> None:
@@ -92,6 +65,7 @@ def main() -> None:
     parser.add_argument("--schedules", type=int, default=100_000, help="simulated schedules")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="damaged inputs")
     parser.add_argument("--minutes", type=float, default=90, help="for the faults, at most")
+    parser.add_argument("--at-once", type=int, default=4, help="campaigns side by side, each with its own servers")
     parser.add_argument(
         "--databases", nargs="+", default=["postgres", "mariadb", "sqlite"], help="with which databases"
     )
@@ -99,9 +73,6 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="the page whose table is replaced")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    # Before there is an event loop: the simulation brings its own.
-    options.simulated = _simulate(options)
-    print(f"simulated: {options.simulated}", flush=True)
     sys.exit(asyncio.run(_run(options)))
 
 

@@ -6,13 +6,14 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.servers import executables
 
 if TYPE_CHECKING:
+    from tests.faults.soak.apart import Apart
     from tests.faults.soak.campaign import Campaign
 
 __all__ = ["write_report"]
@@ -26,9 +27,7 @@ _HEAD = (
 _DATABASES = {"postgres": "PostgreSQL", "mariadb": "MariaDB", "sqlite": "SQLite"}
 
 
-def write_report(
-    page: Path, campaigns: Sequence["Campaign"], options: argparse.Namespace, fuzzed: Mapping[str, int]
-) -> None:
+def write_report(page: Path, campaigns: Sequence["Campaign"], apart: "Apart", options: argparse.Namespace) -> None:
     """Replace what stands between the marks of a page."""
     before, rest = page.read_text().split(_BEGIN)
     after = rest.split(_END)[1]
@@ -40,9 +39,10 @@ def write_report(
         *_HEAD,
         *map(_row, campaigns),
         "",
-        f"Simulated: {options.simulated['schedules']:,} schedules with {options.simulated['steps']:,} steps and "
-        f"{options.simulated['redelivered']:,} redeliveries, no promise broken.",
-        f"Fuzzed: {sum(fuzzed.values()):,} damaged inputs ({', '.join(fuzzed)}), no crash.",
+        f"Simulated: {apart.schedules:,} schedules with {apart.steps:,} steps and {apart.redelivered:,} redeliveries "
+        "in which every promise was kept.",
+        f"Fuzzed: {apart.inputs.total():,} damaged inputs ({', '.join(sorted(apart.inputs))}) that did no harm.",
+        *(f"- **Broken**: {problem}" for problem in apart.problems),
         _END,
     ]
     page.write_text(before + "\n".join(lines) + after)
@@ -68,8 +68,8 @@ def _row(campaign: "Campaign") -> str:
 
 
 def _arguments(options: argparse.Namespace) -> str:
-    names = ("kills", "brokers", "outages", "cuts", "schedules", "inputs", "minutes", "seed")
-    return " ".join(f"--{name} {getattr(options, name)}" for name in names)
+    names = ("kills", "brokers", "outages", "cuts", "schedules", "inputs", "minutes", "at-once", "seed")
+    return " ".join(f"--{name} {getattr(options, name.replace('-', '_'))}" for name in names)
 
 
 def _versions() -> list[str]:
