@@ -3,16 +3,14 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from typing import NamedTuple
 
 import structlog
 
-from core.backoff import Backoff
-from core.chores import Chore, repeat
+from core.chores import repeat
 from core.concurrency import first_of
 from core.database.database import Database
-from core.database.databases import ping_all
+from core.database.databases import reach_all
 from core.database.dead_letters import DeadLetters
 from core.database.errors import translate
 from core.database.filter_memory import FilterMemory
@@ -21,9 +19,7 @@ from core.database.migrations import Migrations
 from core.database.statistics import DatabaseStatistics
 from core.database.suspects import Suspects
 from core.database.timeseries import declarations
-from core.database.timeseries.maintenance import maintain
-from core.exceptions import DatabaseUnavailable
-from core.housekeeping import note_stop, remove_old_letters
+from core.housekeeping import chores, note_stop
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher, suspect
 from core.ingest.forwarding import Forwarder, check_topic
@@ -37,19 +33,15 @@ from core.mqtt.drivers import driver_for
 from core.mqtt.embedded import EmbeddedBroker
 from core.mqtt.options import BrokerOptions
 from core.mqtt.publisher import Publisher
-from core.mqtt.retirement import Retirement
 from core.mqtt.subscriber import Subscriber, SubscriberStatistics
 from core.routing.table import RouteTable
 from core.watchdog import Watchdog
-from core.workers.slots import client_id_of, left_over
+from core.workers.old_sessions import OldSessions
+from core.workers.slots import client_id_of
 
 __all__ = ["Application", "ApplicationStatistics", "IngestOptions"]
 
 logger = structlog.get_logger(__name__)
-
-# Seconds; partitions are made for at least three hours to come.
-_TIME_SERIES_EVERY = 900.0
-_OLD_LETTERS_EVERY = 3600.0
 
 CLOSING_TIME = 5.0
 """Seconds for all connections to be closed after the drain."""
@@ -109,17 +101,7 @@ class Application:
         check_topic(self.ingest.dead_letters.topic, table)
         self.dead_letters = DeadLetters(database, self.ingest.dead_letters.max_payload)
         #: What is done beside the messages, by one worker; more can be added before ``start``.
-        self.chores = [
-            *[
-                Chore("time series", _TIME_SERIES_EVERY, partial(maintain, each))
-                for each in (database, *self.further.values())
-            ],
-            Chore(
-                "old dead letters",
-                _OLD_LETTERS_EVERY,
-                partial(remove_old_letters, self.dead_letters, self.ingest.dead_letters.retention),
-            ),
-        ]
+        self.chores = chores(self._databases, self.dead_letters, self.ingest.dead_letters.retention)
         self._service = broker.client_id
         self._forwarder: Forwarder | None = None
         self._suspects: Suspects | None = None
@@ -167,7 +149,7 @@ class Application:
             ConfigurationError: Another living process uses the client id, or what models declare cannot work.
         """
         declarations()
-        await self._reach_databases()
+        await reach_all(self.database, self.further, self.ingest.database_patience)
         if self.migrations is not None:
             await self.migrations.prepare(create_tables=self.create_tables, upgrade=self.auto_migrate)
         elif self.create_tables:
@@ -214,7 +196,18 @@ class Application:
         if self._slot in (None, 1):
             self._tasks += [asyncio.create_task(repeat(chore)) for chore in self.chores]
             if self.embedded is None:
-                self._tasks.append(asyncio.create_task(self._retire_left_over(connect)))
+                self._tasks.append(asyncio.create_task(self._retire_old_sessions(connect)))
+
+    async def _retire_old_sessions(self, connect: Connect) -> None:
+        # Not before this process's own messages cannot get lost.
+        await self._subscriber.ready()
+        old = OldSessions(self.broker, self._service, self._workers, self._memory, Leases(self.database.engine))
+        for retirement in await old.retirements(connect, self.publisher.send, self._subscriber.is_copy):
+            consumer = self._new_consumer()
+            consumer.attach(retirement)
+            retirement.attach(consumer)
+            self._left_over_consumers.append(consumer)
+            await retirement.run()
 
     def _forwarding(self) -> Forwarder | None:
         topic = self.ingest.dead_letters.topic
@@ -228,28 +221,8 @@ class Application:
         """Whether ``start`` got as far as to have counters."""
         return hasattr(self, "_subscriber")
 
-    async def _reach_databases(self) -> None:
-        backoff = Backoff(first=0.2, limit=3.0)
-        patience = self.ingest.database_patience
-        deadline = asyncio.get_running_loop().time() + patience
-        said = False
-        while True:
-            try:
-                return await ping_all(self.database, self.further)
-            except DatabaseUnavailable as error:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                if not said:
-                    logger.warning("waiting for the database", reason=str(error), patience=patience)
-                said = True
-            await asyncio.sleep(backoff.next())
-
     async def _start_embedded(self, embedded: EmbeddedBroker) -> None:
         await embedded.start()
-        if embedded.port != embedded.wanted_port:
-            logger.warning(
-                "port in use; the embedded broker took another", wanted=embedded.wanted_port, port=embedded.port
-            )
         self.broker = BrokerOptions(
             host=embedded.host,
             port=embedded.port,
@@ -288,29 +261,6 @@ class Application:
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
-
-    async def _retire_left_over(self, connect: Connect) -> None:
-        """Handle what waits in sessions of a former number of workers, once this one's messages cannot get lost."""
-        await self._subscriber.ready()
-        for client_id in await self._left_over():
-            options = dataclasses.replace(self.broker, client_id=client_id, shared=False, status_topic=None)
-            retirement = Retirement(options, connect, self._memory, self.publisher.send, self._subscriber.is_copy)
-            consumer = self._new_consumer()
-            consumer.attach(retirement)
-            retirement.attach(consumer)
-            self._left_over_consumers.append(consumer)
-            await retirement.run()
-
-    async def _left_over(self) -> list[str]:
-        backoff = Backoff()
-        while True:
-            try:
-                remembered = await self._memory.remembered_client_ids(self._service)
-                services = await Leases(self.database.engine).client_ids()
-                return left_over(self._service, self._workers, remembered, services)
-            except DatabaseUnavailable as error:
-                logger.debug("old sessions are looked for again", reason=str(error))
-            await asyncio.sleep(backoff.next())
 
     def _new_consumer(self) -> Consumer:
         ingest = self.ingest

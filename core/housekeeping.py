@@ -1,16 +1,24 @@
 """Housekeeping: what a service does about its own tables while it runs."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import structlog
 
+from core.chores import Chore
+from core.database.database import Database
+from core.database.timeseries.maintenance import maintain
 from core.exceptions import DatabaseError
 from core.instants import now
 
-__all__ = ["note_stop", "remove_old_letters"]
+__all__ = ["chores", "note_stop", "remove_old_letters"]
 
+# Seconds; partitions are made for at least three hours to come.
+_TIME_SERIES_EVERY = 900.0
+_OLD_LETTERS_EVERY = 3600.0
 _FAREWELL_SECONDS = 1.0
 
 logger = structlog.get_logger(__name__)
@@ -28,6 +36,20 @@ class Run(Protocol):
 
     async def end(self) -> None:
         """It stops in order."""
+
+
+def chores(databases: Sequence[Database], letters: Prunable, retention: float) -> list[Chore]:
+    """What is to be done now and then.
+
+    Args:
+        databases: All of the service.
+        letters: Its dead letters.
+        retention: Their greatest age in seconds; 0 for any.
+    """
+    return [
+        *[Chore("time series", _TIME_SERIES_EVERY, partial(maintain, database)) for database in databases],
+        Chore("old dead letters", _OLD_LETTERS_EVERY, partial(remove_old_letters, letters, retention)),
+    ]
 
 
 async def note_stop(run: Run) -> None:

@@ -47,6 +47,8 @@ class EmbeddedBroker:
         except (AMQTTError, OSError) as error:
             raise BrokerUnavailable(f"the embedded broker could not start: {error}") from error
         self._broker = broker
+        if self.wanted_port not in (0, self.port):
+            logger.warning("port in use; the embedded broker took another", wanted=self.wanted_port, port=self.port)
 
     async def stop(self) -> None:
         """Close all connections; ends within seconds."""

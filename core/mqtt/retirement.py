@@ -13,7 +13,7 @@ from core.message import Message
 from core.mqtt.connection import Connect, Connection, Publication, Subscription
 from core.mqtt.options import BrokerOptions
 
-__all__ = ["END_MARKS", "Drain", "Retirement", "SessionMemory"]
+__all__ = ["END_MARKS", "Drain", "Publish", "Retirement", "SessionMemory"]
 
 #: Below this, each session that is being retired has a topic for the mark of its end.
 END_MARKS = "mqueduct/retired/"
