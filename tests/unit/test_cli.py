@@ -1,6 +1,7 @@
 """The command line, with a composition root made for the test."""
 
 import asyncio
+import gc
 import io
 import sys
 import threading
@@ -68,6 +69,9 @@ class Bootstrap:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command; gives exit code, output and errors."""
+    # A service tunes the collector of its process, which is that of all tests here.
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
 
     def run(*arguments: str, bootstrap: Bootstrap | None = None) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["main.py", *arguments])

@@ -53,7 +53,12 @@ class Fleet(Service):
 
     async def all_connected(self) -> "Fleet":
         """Wait until the subscriptions of every worker stand."""
-        await self.until(lambda: len(self.events("connected to the broker")) >= self._workers, "all workers connected")
+
+        def connected() -> set[int | None]:
+            # A worker that was replaced meanwhile has connected twice.
+            return {event.get("worker") for event in self.events("connected to the broker")}
+
+        await self.until(lambda: len(connected()) >= self._workers, "all workers connected")
         return self
 
     def starts(self, slot: int) -> list[dict[str, Any]]:
