@@ -59,6 +59,11 @@ _POSTGRESQL = {
     "P0001": Meaning.INVALID,  # RAISE in a trigger
 }
 
+# PostgreSQL has SQLSTATEs for few errors of the file system, a full disk among them. All others, such as an exceeded
+# disk quota, are "internal" to it; then only the name of the source file that complains is in no human language.
+_POSTGRESQL_INTERNAL = "XX000"
+_POSTGRESQL_STORAGE = ("md.c", "fd.c", "slru.c", "buffile.c")
+
 # MySQL and MariaDB: error numbers, for their SQLSTATE is HY000 where it matters.
 _MYSQL = {
     Meaning.UNAVAILABLE: (
@@ -133,8 +138,16 @@ def meaning_of(error: BaseException) -> Meaning | None:
         return _MYSQL_MEANING.get(error.args[0], Meaning.UNKNOWN)
     sqlstate = getattr(error, "sqlstate", None)
     if isinstance(sqlstate, str):
-        return _postgresql(sqlstate)
+        return Meaning.UNAVAILABLE if _of_storage(sqlstate, error) else _postgresql(sqlstate)
     return None
+
+
+def _of_storage(sqlstate: str, error: BaseException) -> bool:
+    if sqlstate != _POSTGRESQL_INTERNAL:
+        return False
+    # SQLAlchemy's adapter keeps the SQLSTATE only; its cause is asyncpg's own error.
+    sources = [getattr(each, "server_source_filename", None) for each in (error, error.__cause__)]
+    return any(source in _POSTGRESQL_STORAGE for source in sources)
 
 
 def _postgresql(sqlstate: str) -> Meaning:

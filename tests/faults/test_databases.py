@@ -1,11 +1,9 @@
-"""The database goes away, refuses, locks, quarrels and fills up; it comes back, and nothing is missing."""
+"""The database goes away, refuses, locks and quarrels; it comes back, and nothing is missing."""
 
 import asyncio
 import contextlib
 import os
-import resource
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,25 +215,6 @@ async def test_read_only_database(begin: Begin, fresh_database: FreshDatabase) -
             await trial.service.until_logged(HELD)
             server.sql(f"alter database {name} reset default_transaction_read_only")
             _kill_connections(server, str(name))
-            await trial.service.until_logged(SERVED)
-            await trial.conclude()
-
-
-@ON_SQLITE
-async def test_disk_full(begin: Begin, fresh_database: FreshDatabase) -> None:
-    """A file that must not grow holds the messages up until there is room again."""
-    path = Path(str(make_url(fresh_database.url).database))
-    async with begin(size=2000) as trial:
-        with trial.service:
-            await trial.service.connected()
-            await trial.publisher.publish(50)
-            await trial.stored(50)
-            size = max(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
-            # The soft limit alone, so that it can be raised again.
-            resource.prlimit(trial.service.pid, resource.RLIMIT_FSIZE, (size + 100_000, resource.RLIM_INFINITY))
-            trial.publisher.begin(500)
-            await trial.service.until_logged(HELD)
-            resource.prlimit(trial.service.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
             await trial.service.until_logged(SERVED)
             await trial.conclude()
 

@@ -87,6 +87,14 @@ class Trial:
 
         await self.service.until(enough, f"{count} dead letters")
 
+    async def ready(self, expected: bool) -> None:
+        """Wait until the service says of itself that it is ready, or that it is not."""
+
+        def said() -> bool:
+            return [expected] == [event["ready"] for event in self.service.events("readiness")][-1:]
+
+        await self.service.until(said, f"readiness to be {expected}")
+
     def note_memory(self) -> None:
         """Note the highest need for memory so far; a process that is gone has none."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):

@@ -139,6 +139,20 @@ class Server(abc.ABC):
         for process in self._family():
             _signal(process, signal.SIGCONT)
 
+    def limit_files(self, size: int | None) -> None:
+        """Let no file grow beyond so many bytes, as a full disk would; ``None`` lifts the limit.
+
+        All processes of the server have it, and those that it starts later. Linux only.
+        """
+        limit = "unlimited" if size is None else size
+        for process in self._family():
+            try:
+                # By the server's own user: not even root may do it to another's process everywhere.
+                self._run([executables.find("prlimit"), f"--pid={process.pid}", f"--fsize={limit}:"])
+            except ServerFailed:
+                if _alive(process):
+                    raise
+
     def close(self) -> None:
         """End the server and remove its folder."""
         try:

@@ -1,5 +1,6 @@
 """The service that the faults are done to: ``python -m tests.faults.application run``, set up by the environment."""
 
+import asyncio
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from core.routing.table import RouteTable
 from core.status import Gauge
 from tests.faults.application import crash_points
 from tests.faults.application.facts import FactController
+from tests.faults.application.watches import limit_pages, tell_readiness
 
 ROOT = app.ROOT
 EXAMPLE: Example = app.EXAMPLE
@@ -41,16 +43,24 @@ def load_routes() -> RouteTable:
 
 
 def create_app(settings: config.Settings, routes: RouteTable) -> Application:
-    """The service, of which every process writes its counters to a file when it ends."""
+    """The service, which logs its readiness, and of which every process writes its counters to a file when it ends."""
     application = app.create_app(settings, routes)
-    stop = application.stop
+    start, stop = application.start, application.stop
+    watches: list[asyncio.Task[None]] = []
+
+    async def start_and_watch() -> None:
+        await start()
+        watches.append(asyncio.create_task(tell_readiness(application)))
 
     async def stop_and_tell() -> None:
+        for watch in watches:
+            watch.cancel()
         await stop()
         if application.started:
             counters = application.statistics().consumer._asdict()
             _write(json.dumps(counters))
 
+    application.start = start_and_watch  # type: ignore[method-assign]
     application.stop = stop_and_tell  # type: ignore[method-assign]
     return application
 
@@ -61,4 +71,5 @@ def _write(counters: str) -> None:
 
 if __name__ == "__main__":
     crash_points.install()
+    limit_pages()
     main(sys.modules[__name__])

@@ -29,7 +29,9 @@ from core.exceptions import (
 
 
 class PostgresError(Exception):
-    """As SQLAlchemy's adapter of asyncpg raises them."""
+    """As asyncpg and SQLAlchemy's adapter of it raise them; only the former know the place in the server's source."""
+
+    server_source_filename: str | None = None
 
     def __init__(self, sqlstate: str, text: str = "something") -> None:
         super().__init__(text)
@@ -79,6 +81,16 @@ def test_postgresql_errors_are_told_apart_by_sqlstate(codes: tuple[str, ...], ex
     """Classes and codes of appendix A of PostgreSQL's manual; the class of the exception plays no part."""
     for code in codes:
         assert expected is public(translate(wrapped(PostgresError(code)))), code
+
+
+@pytest.mark.parametrize(("source", "expected"), [("md.c", DatabaseUnavailable), ("relcache.c", DatabaseError)])
+def test_internal_errors_of_postgresqls_storage_are_an_outage(source: str, expected: type[DatabaseError]) -> None:
+    """PostgreSQL has no SQLSTATE for an exceeded disk quota; its complaint names the source file that writes."""
+    told = PostgresError("XX000", 'could not extend file "base/1/2": Disk quota exceeded')
+    told.server_source_filename = source
+    adapted = PostgresError("XX000")
+    adapted.__cause__ = told
+    assert [expected, expected] == [public(translate(wrapped(error))) for error in (told, adapted)]
 
 
 @pytest.mark.parametrize(
