@@ -3,19 +3,20 @@
 import enum
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeVar, Unpack, cast, overload
+from typing import Any, ClassVar, Literal, Self, TypeVar, Unpack, cast, overload
 
 import msgspec
-from sqlalchemy import ColumnExpressionArgument, Double, String, event, inspect
+from sqlalchemy import ColumnExpressionArgument, Double, String, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.mutable import MutableDict, MutableList
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from core.database.attributes import prepare_attributes
 from core.database.bound import Bound
 from core.database.changes import delete_where, update_rows, update_where
 from core.database.database import Database
 from core.database.json import Json
-from core.database.lazy import AdvisingAttribute, AwaitableAttributes
+from core.database.lazy import AwaitableAttributes
 from core.database.metadata import metadata
 from core.database.mixins import Timestamps, UUIDv7Key
 from core.database.natural_keys import check_natural_key
@@ -25,8 +26,7 @@ from core.database.timeseries import TimeSeries, declare
 from core.database.transactions import Transaction
 from core.database.types import BigId, Instant, PortableEnum
 from core.database.unit_of_work import UnitOfWork
-from core.database.upserts import UpsertOptions
-from core.database.values import is_sql
+from core.database.upserts import Names, UpsertOptions
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
 from core.instants import now, to_instant
 
@@ -51,6 +51,7 @@ T = TypeVar("T")
 
 Fields = Mapping[str, Any]
 Rows = Sequence[Fields]
+Whole = Literal[True]
 Criterion = ColumnExpressionArgument[bool]
 
 _VERBS = frozenset(
@@ -230,12 +231,42 @@ class Model(DeclarativeBase):
 
     @overload
     @classmethod
-    async def upsert(cls, model: type[Any], rows: Fields | Rows, /, **options: Unpack[UpsertOptions]) -> None: ...
+    async def upsert(cls, model: type[Any], rows: Fields | Rows, /, **how: Unpack[UpsertOptions]) -> None: ...
     @overload
     @classmethod
-    async def upsert(cls, rows: Fields | Rows, /, **options: Unpack[UpsertOptions]) -> None: ...
+    async def upsert(cls, rows: Fields | Rows, /, **how: Unpack[UpsertOptions]) -> None: ...
+    @overload
     @classmethod
-    async def upsert(cls, *arguments: Any, **options: Unpack[UpsertOptions]) -> None:
+    async def upsert(cls, model: type[T], row: Fields, /, *, returning: Whole, **how: Unpack[UpsertOptions]) -> T: ...
+    @overload
+    @classmethod
+    async def upsert(
+        cls, model: type[T], rows: Rows, /, *, returning: Whole, **how: Unpack[UpsertOptions]
+    ) -> list[T]: ...
+    @overload
+    @classmethod
+    async def upsert(cls, row: Fields, /, *, returning: Whole, **how: Unpack[UpsertOptions]) -> Self: ...
+    @overload
+    @classmethod
+    async def upsert(cls, rows: Rows, /, *, returning: Whole, **how: Unpack[UpsertOptions]) -> list[Self]: ...
+    @overload
+    @classmethod
+    async def upsert(
+        cls, model: type[Any], row: Fields, /, *, returning: Names, **how: Unpack[UpsertOptions]
+    ) -> dict[str, Any]: ...
+    @overload
+    @classmethod
+    async def upsert(
+        cls, model: type[Any], rows: Rows, /, *, returning: Names, **how: Unpack[UpsertOptions]
+    ) -> list[dict[str, Any]]: ...
+    @overload
+    @classmethod
+    async def upsert(cls, row: Fields, /, *, returning: Names, **how: Unpack[UpsertOptions]) -> dict[str, Any]: ...
+    @overload
+    @classmethod
+    async def upsert(cls, rows: Rows, /, *, returning: Names, **how: Unpack[UpsertOptions]) -> list[dict[str, Any]]: ...
+    @classmethod
+    async def upsert(cls, *arguments: Any, returning: Names | bool | None = None, **how: Unpack[UpsertOptions]) -> Any:
         """Insert a row, or let the row of the same key take its fields over; return after COMMIT.
 
         Called as ``upsert(Device, row)`` or ``Device.upsert(row)``, with one dictionary or several.
@@ -243,11 +274,16 @@ class Model(DeclarativeBase):
 
         Args:
             arguments: The model, when called on ``Model`` itself, and the row or rows.
-            options: ``key``, the unique attributes by which rows are known, if not by the natural key, or
+            returning: An attribute or several, or ``True``.
+            how: ``key``, the unique attributes by which rows are known, if not by the natural key, or
                 ``constraint``, the name of their constraint; ``update``, the attributes that are taken over, if not
                 all; ``newer_than``, an attribute such as ``"last_seen"`` that must not go back: a row older than
                 the stored one changes nothing, and a time further ahead than MAX_CLOCK_SKEW is brought back to it;
                 ``on_conflict``, whether to ``"update"`` a row that is there, ``"ignore"`` the new one, or ``"error"``.
+
+        Returns:
+            With ``returning``, what is stored then, whether it was written now or not: a dictionary of the attributes,
+            or a detached instance for ``True``; for several rows a list in their order.
 
         Raises:
             InvalidQuery: The options contradict each other, or the key is not unique in the database.
@@ -255,7 +291,7 @@ class Model(DeclarativeBase):
             The same as ``create``.
         """
         *model, rows = arguments
-        await cls.database().upsert(cls._target(*model), rows, **options)
+        return await cls.database().upsert(cls._target(*model), rows, returning=returning, **how)
 
     @classmethod
     def unit_of_work(cls) -> UnitOfWork:
@@ -464,21 +500,4 @@ def _check_verbs(model: type[Model]) -> None:
             )
 
 
-@event.listens_for(Model, "attribute_instrument", propagate=True)
-def _advise(_model: type[Model], _key: str, attribute: InstrumentedAttribute[Any]) -> None:
-    """Let attributes that are read before they are loaded say what to do."""
-    if type(attribute) is InstrumentedAttribute:
-        # SQLAlchemy lets nobody choose the class.
-        attribute.__class__ = AdvisingAttribute
-
-
-@event.listens_for(Model, "attribute_instrument", propagate=True)
-def _normalise_instants(_model: type[Model], _key: str, attribute: InstrumentedAttribute[Any]) -> None:
-    """Convert what is assigned to a time column at once, so that it reads back as it will be stored."""
-    columns = getattr(attribute.property, "columns", ())
-    if columns and isinstance(columns[0].type, Instant):
-        event.listen(attribute, "set", _to_instant, retval=True, propagate=True)
-
-
-def _to_instant(_target: Any, value: Any, _old: Any, _initiator: Any) -> Any:
-    return value if value is None or is_sql(value) else to_instant(value)
+prepare_attributes(Model)

@@ -41,6 +41,9 @@ async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
                 _take_over(stored, instance, _chosen(fields, intent.change.update))
                 await session.flush()
         written.append(instance if stored is None else stored)
+    if intent.returning is not None:
+        for instance in written:
+            await session.refresh(instance, intent.returning.names)
     return written, known
 
 

@@ -1,15 +1,43 @@
-"""Atoms: what a handler wants written, and the future on which it waits."""
+"""Atoms: the rows that a handler wants written together, and the future on which it waits."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Table
 
-from core.database.shapes import Row, Shape
+if TYPE_CHECKING:
+    from core.database.shapes import Shape
 
-__all__ = ["Atom", "Change", "Insert", "Operation", "Upsert"]
+__all__ = ["Atom", "Change", "Insert", "Operation", "Row", "Upsert"]
+
+
+class Row:
+    """One row on its way to the database.
+
+    Attributes:
+        shape: Its shape.
+        values: Normalised values by attribute name, as the instance will show them.
+        bound: The same values in the order of the shape's columns, as the driver wants them.
+        twin: A row of the same key in the same flush, which is written in place of this one.
+        generated: What the database filled in, in the order of the shape's ``generated``.
+        duplicate: Whether a row of the same key was there already; where nobody asks for the rows of a batch, as many
+            of them are marked as were there, whichever.
+        stored: What the row of the same key was when it had been written, by attribute; only where it is asked for.
+    """
+
+    __slots__ = ("bound", "duplicate", "generated", "shape", "stored", "twin", "values")
+
+    stored: dict[str, Any]
+
+    def __init__(self, shape: "Shape", values: dict[str, Any], bound: tuple[Any, ...]) -> None:
+        self.shape = shape
+        self.values = values
+        self.bound = bound
+        self.twin: Row | None = None
+        self.generated: Sequence[Any] = ()
+        self.duplicate = False
 
 
 class Change(NamedTuple):
@@ -37,11 +65,13 @@ class Insert:
         shape: Their shape.
         rows: The rows.
         wants_rows: Whether anybody asks for the ids of the rows.
+        returning: The attributes that are asked for as they are stored afterwards; only of rows with a key.
     """
 
-    shape: Shape
+    shape: "Shape"
     rows: list[Row]
     wants_rows: bool = True
+    returning: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Change | None:
@@ -57,11 +87,13 @@ class Upsert:
         shape: Their shape; its given fields are what an existing row takes over.
         rows: The rows.
         change: How existing rows are changed.
+        returning: The attributes that are asked for as they are stored afterwards.
     """
 
-    shape: Shape
+    shape: "Shape"
     rows: list[Row]
     change: Change
+    returning: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Change | None:

@@ -30,8 +30,8 @@ from core.database.soft_deletes import with_deleted
 from core.database.statistics import DatabaseStatistics
 from core.database.transactions import OpenTransaction, Transaction, joined
 from core.database.unit_of_work import UnitOfWork
-from core.database.upserts import UpsertOptions, upsert_intent
-from core.database.writes import Writes
+from core.database.upserts import Names, UpsertOptions, returning_of, upsert_intent
+from core.database.writes import Writes, given_back
 from core.exceptions import InvalidQuery
 
 __all__ = ["Database"]
@@ -138,33 +138,40 @@ class Database(Connections):
         self,
         model: type[Any],
         rows: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        returning: bool | Names | None = None,
         **options: Unpack[UpsertOptions],
-    ) -> None:
+    ) -> Any:
         """Insert rows, or let existing ones of the same key take the fields over; after COMMIT.
 
         Args:
             model: A mapped class.
             rows: Fields by attribute name, of one row or of several.
+            returning: Attributes that are asked for of what is stored then, or ``True`` for detached instances.
             options: Those of ``UpsertOptions``.
+
+        Returns:
+            What is asked for: of one row that, of several a list in their order.
 
         Raises:
             InvalidQuery: The options contradict each other, or the key is not unique.
             The same as ``create``.
         """
-        intent = upsert_intent(model, rows, **options)
-        if intent.rows:
-            await self._commit([intent])
+        intent = upsert_intent(model, rows, **options)._replace(returning=returning_of(model, returning))
+        given = await self._commit([intent]) if intent.rows else []
+        if intent.returning is None:
+            return None
+        return given[0] if isinstance(rows, Mapping) else given
 
     def unit_of_work(self) -> UnitOfWork:
         """Several writes that are committed together or not at all."""
         return UnitOfWork(self._commit)
 
-    async def _commit(self, intents: Sequence[Intent]) -> None:
+    async def _commit(self, intents: Sequence[Intent]) -> list[Any]:
         transaction = joined(self)
         if transaction is None:
-            await self._writes.commit(intents)
-        else:
-            await self._write_within(transaction, intents)
+            return await self._writes.commit(intents)
+        return given_back(intents, await self._write_within(transaction, intents))
 
     async def _create_within(self, transaction: OpenTransaction, model: type[T], fields: dict[str, Any]) -> T:
         (instance,) = await self._write_within(transaction, [Intent(model, [fields], wants_rows=True)])

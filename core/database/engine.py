@@ -173,6 +173,8 @@ def _mysql(url: URL, options: EngineOptions) -> AsyncEngine:
     engine = create_async_engine(url, connect_args=arguments, **options.arguments())
     encrypted = any(name.startswith("ssl_") for name in url.query)
     event.listen(engine.sync_engine, "connect", _mysql_session(options.statement_timeout, encrypted))
+    # What SQLAlchemy had to know of types before it knew that the server is MariaDB does not hold for its UUID.
+    event.listen(engine.sync_engine, "connect", lambda *_: engine.dialect._type_memos.clear(), once=True)
     return engine
 
 

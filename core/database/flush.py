@@ -1,19 +1,34 @@
 """Planning a flush: what many handlers want to write becomes few statements. No I/O."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Table
 
-from core.database.atoms import Atom, Change, Insert, Operation, Upsert
-from core.database.shapes import Row, Shape, Shapes
+from core.database.atoms import Atom, Change, Insert, Operation, Row, Upsert
+from core.database.shapes import Shape, Shapes
 
-__all__ = ["Batch", "halves", "plan"]
+__all__ = ["Batch", "Reading", "halves", "plan"]
 
 _known_by = attrgetter("shape.key")
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """Rows that are asked for as they are stored, after their batch and before COMMIT.
+
+    Attributes:
+        shape: Of one of them; all are known by its key.
+        names: The attributes that are asked for.
+        rows: The rows; their ``stored`` is to be filled in.
+    """
+
+    shape: Shape
+    names: set[str] = field(default_factory=set)
+    rows: list[Row] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -25,12 +40,14 @@ class Batch:
         rows: The rows.
         change: How existing rows are changed; ``None`` where they stay as they are.
         wants_rows: Whether ids must be read back.
+        readings: What must be read back beside these, of this batch and of those before it.
     """
 
     shape: Shape
     rows: list[Row]
     change: Change | None = None
     wants_rows: bool = False
+    readings: Sequence[Reading] = ()
 
     @property
     def rank(self) -> tuple[Any, ...]:
@@ -65,8 +82,21 @@ def plan(atoms: Sequence[Atom], shapes: Shapes) -> list[Batch]:
     for operations in sorted(by_table.values(), key=_position):
         # Writes that know rows by different keys may mean the same row, and keep their order.
         for _, run in groupby(operations, _known_by):
-            batches += _of_one_key(list(run), shapes)
+            alike = list(run)
+            batches += _of_one_key(alike, shapes)
+            if asking := [operation for operation in alike if operation.returning]:
+                # Now, for writes by another key may change this one.
+                batches[-1].readings = _readings(asking)
     return batches
+
+
+def _readings(operations: Iterable[Operation]) -> Sequence[Reading]:
+    readings: dict[type[Any], Reading] = {}
+    for operation in operations:
+        reading = readings.setdefault(operation.shape.model, Reading(operation.shape))
+        reading.names.update(operation.returning)
+        reading.rows += operation.rows
+    return list(readings.values())
 
 
 def _of_one_key(operations: Sequence[Operation], shapes: Shapes) -> list[Batch]:

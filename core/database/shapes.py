@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Dialect, Table, inspect
 from sqlalchemy.orm import Mapper
 
+from core.database.atoms import Row
 from core.database.bulk import (
     PLAIN_TYPES,
     READABLE_TYPES,
@@ -23,7 +24,7 @@ from core.database.values import is_sql, longest_text, normaliser, refusal
 from core.exceptions import InvalidValue
 from core.instants import now
 
-__all__ = ["UNFIT", "ComputedBySQL", "Row", "Shape", "Shapes"]
+__all__ = ["UNFIT", "ComputedBySQL", "Shape", "Shapes"]
 
 #: What types raise on values of another type.
 UNFIT = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -31,30 +32,6 @@ UNFIT = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
 class ComputedBySQL(Exception):
     """A row has a value that only the database can compute."""
-
-
-class Row:
-    """One row on its way to the database.
-
-    Attributes:
-        shape: Its shape.
-        values: Normalised values by attribute name, as the instance will show them.
-        bound: The same values in the order of the shape's columns, as the driver wants them.
-        twin: A row of the same key in the same flush, which is written in place of this one.
-        generated: What the database filled in, in the order of the shape's ``generated``.
-        duplicate: Whether a row of the same key was there already; where nobody asks for the rows of a batch, as many
-            of them are marked as were there, whichever.
-    """
-
-    __slots__ = ("bound", "duplicate", "generated", "shape", "twin", "values")
-
-    def __init__(self, shape: "Shape", values: dict[str, Any], bound: tuple[Any, ...]) -> None:
-        self.shape = shape
-        self.values = values
-        self.bound = bound
-        self.twin: Row | None = None
-        self.generated: Sequence[Any] = ()
-        self.duplicate = False
 
 
 class Shape:
@@ -260,6 +237,14 @@ class Shape:
             values[name] = read(values[name])
         for name in self._absent:
             values[name] = None
+        return self.detached(values)
+
+    def detached(self, values: dict[str, Any]) -> Any:
+        """Build a detached instance of what is stored, without running its constructor.
+
+        Args:
+            values: By attribute name, the primary key among them.
+        """
         instance = self._manager.new_instance()
         instance.__dict__.update(values)
         state = instance._sa_instance_state

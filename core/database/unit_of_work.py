@@ -18,7 +18,7 @@ class UnitOfWork:
         commit: Writes and commits them.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Intent]], Awaitable[None]]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Intent]], Awaitable[object]]) -> None:
         self._commit = commit
         self._intents: list[Intent] = []
 

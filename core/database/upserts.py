@@ -7,12 +7,13 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
 from core.database.atoms import Change
-from core.database.intents import Intent
+from core.database.columns import mapped_columns
+from core.database.intents import Intent, Returning
 from core.database.natural_keys import constraint_columns, unique_sets
 from core.database.rows import check_names, natural_key
 from core.exceptions import InvalidQuery, InvalidValue
 
-__all__ = ["Names", "OnConflict", "UpsertOptions", "upsert_intent"]
+__all__ = ["Names", "OnConflict", "UpsertOptions", "returning_of", "upsert_intent"]
 
 Names = str | Sequence[str]
 OnConflict = Literal["update", "ignore", "error"]
@@ -82,6 +83,33 @@ def upsert_intent(
     if on_conflict == "ignore":
         return Intent(model, listed, key=known_by)
     return Intent(model, listed, Change(newer_than, _chosen(model, update, newer_than, known_by)), known_by)
+
+
+def returning_of(model: type[Any], asked: bool | Names | None) -> Returning | None:
+    """Check what is asked for of the rows of an upsert afterwards.
+
+    Args:
+        model: A mapped class.
+        asked: Attributes, or ``True`` for instances; ``None`` or ``False`` for nothing.
+
+    Raises:
+        InvalidQuery: An attribute is no column, or none is named.
+        UnknownField: A name is no attribute of the model.
+    """
+    if asked is None or asked is False:
+        return None
+    mapper: Mapper[Any] = inspect(model)
+    columns = mapped_columns(mapper)
+    if asked is True:
+        return Returning(tuple(name for name in columns if not mapper.column_attrs[name].deferred), whole=True)
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    check_names(model, names)
+    others = [name for name in names if name not in columns]
+    if others or not names:
+        raise InvalidQuery(
+            f"returning= names {', '.join(others) or 'nothing'} of {model.__name__}; fix: name columns, or write True"
+        )
+    return Returning(names, whole=False)
 
 
 def _known_by(model: type[Any], key: Names | None, constraint: str | None) -> tuple[str, ...]:

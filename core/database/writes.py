@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database.atoms import Insert, Operation, Upsert
+from core.database.atoms import Insert, Operation, Row, Upsert
 from core.database.buffer import WriteBuffer
-from core.database.intents import Intent
+from core.database.intents import Intent, Returning
 from core.database.options import EngineOptions
-from core.database.shapes import UNFIT, ComputedBySQL, Row, Shape, Shapes
+from core.database.shapes import UNFIT, ComputedBySQL, Shape, Shapes
 from core.database.slow_queries import SlowQueries, WatchedWriter
 from core.database.types import Instant
 from core.database.writers.base import Writer, collision
@@ -25,7 +25,7 @@ from core.database.writers.sqlite import SQLiteWriter
 from core.exceptions import InvalidValue
 from core.instants import now, to_instant
 
-__all__ = ["Writes"]
+__all__ = ["Writes", "given_back"]
 
 _WRITERS: Mapping[str, Callable[[AsyncEngine, str, EngineOptions], Writer]] = {
     "postgresql": PostgreSQLWriter,
@@ -93,12 +93,15 @@ class Writes:
             raise collision(first.shape)
         return found
 
-    async def commit(self, intents: Sequence[Intent], *, counted: bool = True) -> None:
+    async def commit(self, intents: Sequence[Intent], *, counted: bool = True) -> list[Any]:
         """Write several intents together and return after COMMIT.
 
         Args:
             intents: What to write.
             counted: Whether the rows count in the statistics.
+
+        Returns:
+            What the only intent asks for of its rows, in their order; or nothing.
         """
         intents = [self._clamped(intent) for intent in intents]
         try:
@@ -108,12 +111,13 @@ class Writes:
         if operations is None:
             written, known = await self._write_alone(intents)
             self.count(len(written), known)
-            return
+            return given_back(intents, written)
         await self.buffer.write(operations)
-        if not counted:
-            return
         rows = [row for operation in operations for row in operation.rows]
-        self.count(len(rows), sum(1 for row in rows if row.twin is not None or row.duplicate))
+        if counted:
+            self.count(len(rows), sum(1 for row in rows if row.twin is not None or row.duplicate))
+        returning = intents[0].returning
+        return [] if returning is None else [_stored(row, returning) for row in rows]
 
     def _operations(self, intents: Sequence[Intent]) -> list[Operation] | None:
         """The operations of intents, or ``None`` when one of them cannot be written in bulk."""
@@ -187,6 +191,22 @@ def _rows(shape: Shape, listed: Sequence[Mapping[str, Any]], number: int, *, sin
 
 
 def _operation(intent: Intent, shape: Shape, rows: list[Row]) -> Operation:
+    returning = () if intent.returning is None else intent.returning.names
     if intent.change is not None:
-        return Upsert(shape, rows, intent.change)
-    return Insert(shape, rows, intent.wants_rows)
+        return Upsert(shape, rows, intent.change, returning)
+    if not shape.key:
+        # All are new: nothing is to be read of them but what the database fills in.
+        return Insert(shape, rows, intent.wants_rows or bool(returning))
+    return Insert(shape, rows, intent.wants_rows, returning)
+
+
+def given_back(intents: Sequence[Intent], written: Sequence[Any]) -> list[Any]:
+    """What the only intent asks for of its rows, which were written as instances; or nothing."""
+    returning = intents[0].returning
+    return [] if returning is None else [returning.of(instance) for instance in written]
+
+
+def _stored(row: Row, returning: Returning) -> Any:
+    if not row.shape.key:
+        return returning.of(row.shape.instance(row))
+    return row.shape.detached(row.stored) if returning.whole else returning.chosen(row.stored)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple, cast
 import aiomysql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from core.database.atoms import Row
 from core.database.flush import Batch
 from core.database.options import EngineOptions
-from core.database.shapes import Row, Shape
+from core.database.shapes import Shape
 from core.database.writers.base import Contention, RowLocked, collision, encoding, translated_driver
 from core.database.writers.mysql_sql import COLLISION, MySQLStatements
+from core.database.writers.read_back import read_back
 from core.exceptions import DatabaseError, DatabaseUnavailable, InvalidValue
 
 __all__ = ["MySQLWriter"]
@@ -64,6 +66,8 @@ class MySQLWriter:
         await self.close()
         with translated_driver(_ERRORS, _CLOSED):
             self._connection = await self._engine.connect()
+            # BEGIN and COMMIT are ours to say.
+            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
             raw = await self._connection.get_raw_connection()
             self._driver = cast("aiomysql.Connection", raw.driver_connection)
             self._sql.learn(self._driver.get_server_info())
@@ -108,6 +112,8 @@ class MySQLWriter:
                     with translated_driver(_ERRORS, _CLOSED, batch.shape.table.name):
                         for start in range(0, len(batch.rows), _MOST_ROWS):
                             await self._write(batch, batch.rows[start : start + _MOST_ROWS])
+                        if batch.readings:
+                            await read_back(self._connection, batch.readings)
                 self.uncertain, self.failing = True, None
                 await self._execute("COMMIT")
                 self.uncertain = False

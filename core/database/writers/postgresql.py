@@ -12,6 +12,7 @@ from core.database.flush import Batch
 from core.database.options import EngineOptions
 from core.database.writers.base import Contention, RowLocked, encoding, translated_driver
 from core.database.writers.postgresql_sql import PostgreSQLStatements
+from core.database.writers.read_back import read_back
 
 __all__ = ["PostgreSQLWriter"]
 
@@ -54,6 +55,8 @@ class PostgreSQLWriter:
         await self.close()
         with translated_driver(_ERRORS, _CLOSED):
             self._connection = await self._engine.connect()
+            # BEGIN and COMMIT are ours to say.
+            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
             raw = await self._connection.get_raw_connection()
             driver = self._driver = cast("asyncpg.Connection[Any]", raw.driver_connection)
             if not self._pgbouncer:
@@ -71,16 +74,21 @@ class PostgreSQLWriter:
         assert driver is not None, "open() comes first"
         self.uncertain, self.failing = False, None
         with translated_driver(_ERRORS, _CLOSED):
-            if patient and len(batches) == 1 and batches[0].shape.key and not self._pgbouncer:
+            if patient and len(batches) == 1 and self._is_one_statement(batches[0]):
                 await self._write_at_once(driver, sequence, batches[0])
                 return
             await self._begin(driver, sequence, patient)
             for batch in batches:
                 self.failing = batch
                 await self._write(driver, batch)
+                if batch.readings:
+                    await read_back(self._connection, batch.readings)
             self.uncertain, self.failing = True, None
             await driver.execute("COMMIT")
             self.uncertain = False
+
+    def _is_one_statement(self, batch: Batch) -> bool:
+        return bool(batch.shape.key) and not batch.readings and not self._pgbouncer
 
     async def _write_at_once(self, driver: "asyncpg.Connection[Any]", sequence: int, batch: Batch) -> None:
         """Write one batch and advance in a single statement that commits by itself: one round trip, not three."""

@@ -8,11 +8,12 @@ from typing import Any, cast
 import aiosqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from core.database.atoms import Change
+from core.database.atoms import Change, Row
 from core.database.flush import Batch
 from core.database.options import EngineOptions
-from core.database.shapes import Row, Shape
+from core.database.shapes import Shape
 from core.database.writers.base import STALE_DAYS, Contention, encoding, translated_driver
+from core.database.writers.read_back import read_back
 from core.exceptions import DatabaseUnavailable
 
 __all__ = ["SQLiteWriter"]
@@ -54,10 +55,10 @@ class SQLiteWriter:
         await self.close()
         with translated_driver((sqlite3.Error,), ()):
             self._connection = await self._engine.connect()
+            # BEGIN and COMMIT are ours to say.
+            await self._connection.execution_options(isolation_level="AUTOCOMMIT")
             raw = await self._connection.get_raw_connection()
             self._driver = cast("aiosqlite.Connection", raw.driver_connection)
-            # BEGIN and COMMIT are ours to say.
-            self._driver.isolation_level = None
             await self._driver.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
 
     async def flush(self, sequence: int, batches: Sequence[Batch], *, patient: bool = True) -> None:
@@ -76,6 +77,8 @@ class SQLiteWriter:
                 self.failing = batch
                 with translated_driver((sqlite3.Error,), (), batch.shape.table.name):
                     await self._write(driver, batch)
+                    if batch.readings:
+                        await read_back(self._connection, batch.readings)
             self.uncertain, self.failing = True, None
             await driver.execute("COMMIT")
             self.uncertain = False

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Index, String, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 
 from core.database.atoms import Change
-from core.database.upserts import upsert_intent
+from core.database.intents import Returning
+from core.database.upserts import returning_of, upsert_intent
 from core.exceptions import InvalidQuery, InvalidValue, UnknownField
-from core.model import BigId, Mapped, Model, mapped_column
+from core.model import BigId, Mapped, Model, mapped_column, relationship
 
 
 class Lamp(Model):
@@ -26,12 +27,15 @@ class Lamp(Model):
     code: Mapped[str | None] = mapped_column("the_code", String(20))
     level: Mapped[int | None]
     seen: Mapped[int | None]
+    large: Mapped[str | None] = mapped_column(deferred=True)
+    bulbs: Mapped[list["Bulb"]] = relationship()
 
 
 class Bulb(Model):
     __tablename__ = "optional_bulbs"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    lamp_id: Mapped[int | None] = mapped_column(ForeignKey("optional_lamps.id"))
 
 
 ROW = {"id": 7, "site": "a", "number": 1, "code": "c", "level": 2, "seen": 3}
@@ -107,6 +111,42 @@ def test_rows_that_lack_their_key() -> None:
     with pytest.raises(InvalidValue, match="has no natural key"):
         upsert_intent(Bulb, {"id": 1})
     assert ("id",) == upsert_intent(Bulb, {"id": 1}, key="id").known_by
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (None, None),
+        (False, None),
+        ("level", Returning(("level",), whole=False)),
+        (["seen", "code"], Returning(("seen", "code"), whole=False)),
+        (True, Returning(("id", "site", "number", "code", "level", "seen"), whole=True)),
+    ],
+)
+def test_what_is_given_back(asked: Any, expected: Returning | None) -> None:
+    """Attributes in the order in which they are named; an instance has all that a find would load."""
+    assert expected == returning_of(Lamp, asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "words"),
+    [
+        ("levle", UnknownField, "did you mean 'level'"),
+        ("bulbs", InvalidQuery, "names bulbs of Lamp; fix: name columns, or write True"),
+        ((), InvalidQuery, "names nothing of Lamp"),
+    ],
+)
+def test_what_cannot_be_given_back(asked: Any, error: type[Exception], words: str) -> None:
+    """A relationship for example: that is another row's matter."""
+    with pytest.raises(error, match=words):
+        returning_of(Lamp, asked)
+
+
+def test_a_unit_of_work_gives_nothing_back() -> None:
+    """It writes when its block has ended, so it does not take the option."""
+    options: Any = {"returning": True}
+    with pytest.raises(TypeError, match="returning"):
+        upsert_intent(Lamp, ROW, **options)
 
 
 def test_rows_are_copied() -> None:

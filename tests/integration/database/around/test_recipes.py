@@ -10,7 +10,18 @@ from tests.conftest import FreshDatabase
 PRINTED_URL = "sqlite:///storage/example.db"
 
 
-PAGES = ["mixins", "retention", "repositories", "gateways", "time-series", "engine", "several", "verbs", "transactions"]
+PAGES = [
+    "mixins",
+    "retention",
+    "repositories",
+    "gateways",
+    "time-series",
+    "engine",
+    "several",
+    "verbs",
+    "transactions",
+    "upserts",
+]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -104,11 +104,13 @@ def test_it_is_for_postgresql(url: str) -> None:
 
 
 async def test_every_way_of_writing_and_reading(bounced: Database) -> None:
-    """Flushes of one statement and of several, COPY, upserts, types that the driver has to ask for, cursors."""
+    """Flushes of one statement and of several, COPY, upserts and what they return, odd types, cursors."""
     notes = await together(*[Note.create(text=f"n{n}") for n in range(300)])
     meters = await together(*[Meter.create(serial=f"m{n % 50}") for n in range(200)])
     await Model.insert(Note, [{"text": f"i{n}"} for n in range(300)])
     await together(*[Meter.upsert({"serial": f"m{n}", "level": n}) for n in range(50)])
+    returned = await together(*[Meter.upsert({"serial": f"m{n}"}, returning="level") for n in range(50)])
+    assert [{"level": n} for n in range(50)] == returned
     await together(*[Everything.create(name=f"e{n}", colour=Colour.RED, many=[n]) for n in range(3)])
     assert 300 == len({note.id for note in notes})
     assert 50 == len({meter.id for meter in meters})

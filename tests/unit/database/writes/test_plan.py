@@ -110,6 +110,21 @@ def test_rows_known_by_different_keys_keep_their_order() -> None:
     ]
 
 
+def test_rows_that_are_asked_for_are_read_after_the_last_write_by_their_key() -> None:
+    """All of them at once, whoever asks for what; writes by another key come after that."""
+    known = shapes()
+    asking = [upsert(known, {"name": name, "a": 1}) for name in "yx"]
+    asking[0].returning, asking[1].returning = ("a",), ("b", "a")
+    others = [
+        upsert(known, {"name": "x", "at": 1}, Change("at")),
+        upsert(known, {"label": "x", "name": "z"}, key=("label",)),
+    ]
+    *_, last, by_label = plan([atom(each) for each in (*asking, *others)], known)
+    (reading,) = last.readings
+    assert ({"a", "b"}, [asking[0].rows[0], asking[1].rows[0]]) == (reading.names, reading.rows)
+    assert (("name",), ("label",), ()) == (last.shape.key, by_label.shape.key, by_label.readings)
+
+
 def _joined(batches: list[Batch]) -> list[list[str]]:
     """Names by runs of one key."""
     return [
