@@ -291,3 +291,30 @@ async def test_a_locked_read_only_or_full_sqlite_file_is_an_outage(database: Dat
         await session.rollback()
         with pytest.raises(DatabaseUnavailable, match="full"):
             await execute(session, "PRAGMA query_only = 0", "PRAGMA max_page_count = 1", *[insert] * 5000)
+
+
+# --- no room ---
+
+
+@pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
+@pytest.mark.parametrize("rest", [0, 4096])
+async def test_a_file_that_must_not_grow_is_an_outage(
+    database: Database, fresh_database: FreshDatabase, rest: int
+) -> None:
+    """In a session as in a flush; PostgreSQL calls it a full disk where part of a page fits, or an internal error."""
+    server = fresh_database.server
+    assert server is not None
+    rows = "SELECT repeat('x', 1900) AS content FROM generate_series(1, {})"
+    async with sessions() as (one, two):
+        # Longer than a file of the write-ahead log, without which the server could not live.
+        await execute(one, "CREATE TABLE large AS " + rows.format(12_000))
+        await one.commit()
+        server.limit_files(await one.scalar(text("SELECT pg_relation_size('large')")) + rest)
+        try:
+            with pytest.raises(DatabaseUnavailable, match="could not extend file"):
+                await execute(two, "INSERT INTO large " + rows.format(100))
+        finally:
+            server.limit_files(None)
+        await two.rollback()
+        await execute(two, "INSERT INTO large " + rows.format(100))
+        assert 12_100 == await two.scalar(text("SELECT count(*) FROM large"))
