@@ -54,6 +54,8 @@ def database() -> Iterator[Database]:
         ({"rank__contains": "1"}, "is no column of text"),
         ({"grade__like": "p%"}, "is no column of text"),
         ({"grade": "bad"}, "must be one of 'good', 'poor'"),
+        ({"grade__lt": "good"}, "has no order"),
+        ({"size__between": [1, 10]}, "has no order"),
         ({"trend": "level"}, "must be one of 'up', 'down'"),
         ({"size": 3}, "must be one of 1, 10"),
         ({"size": True}, "must be one of 1, 10"),
