@@ -4,7 +4,6 @@ import copy
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -124,10 +123,12 @@ class Writes:
         operations: list[Operation] = []
         for intent in intents:
             number = 0
-            for shape, alike in groupby(intent.rows, partial(self._shapes.of, intent.model, key=intent.key)):
+            for _, run in groupby(intent.rows, tuple):  # by the names of their fields
+                alike = list(run)
+                shape = self._shapes.of(intent.model, alike[0], intent.key)
                 if not (shape.bulk if intent.change is None else shape.bulk_upsert):
                     return None
-                rows = _rows(shape, list(alike), number, single=len(intent.rows) == 1)
+                rows = _rows(shape, alike, number, single=len(intent.rows) == 1)
                 operations.append(_operation(intent, shape, rows))
                 number += len(rows)
         return operations
