@@ -6,12 +6,14 @@ from typing import Any
 from sqlalchemy import Select, inspect, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.database.errors import translated
 from core.database.intents import Intent
 from core.database.rows import build
 from core.database.soft_deletes import with_deleted
+from core.database.transactions import OpenTransaction
 from core.exceptions import UniqueViolation
 
-__all__ = ["look_again", "write", "write_all"]
+__all__ = ["look_again", "write", "write_all", "write_within"]
 
 
 async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
@@ -22,7 +24,7 @@ async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
         intent: What to write.
 
     Returns:
-        The instances, and how many of them were there already.
+        The instances, and how many of them were there already and stay as they are.
 
     Raises:
         UniqueViolation: Somebody else wrote a row of the same key meanwhile; trying again finds it.
@@ -35,11 +37,11 @@ async def write(session: AsyncSession, intent: Intent) -> tuple[list[Any], int]:
         if stored is None:
             session.add(instance)
             await _insert(session, instance)
-        else:
+        elif intent.change is None:
             known += 1
-            if intent.change is not None and _may_change(stored, instance, intent.change.newer_than):
-                _take_over(stored, instance, _chosen(fields, intent.change.update))
-                await session.flush()
+        elif _may_change(stored, instance, intent.change.newer_than):
+            _take_over(stored, instance, _chosen(fields, intent.change.update))
+            await session.flush()
         written.append(instance if stored is None else stored)
     if intent.returning is not None:
         for instance in written:
@@ -56,6 +58,20 @@ async def write_all(session: AsyncSession, intents: Iterable[Intent]) -> tuple[l
         written += instances
         known += already
     return written, known
+
+
+async def write_within(transaction: OpenTransaction, intents: Sequence[Intent]) -> list[Any]:
+    """Write in the transaction that a caller has opened; what is refused takes nothing else of it along."""
+
+    async def write_to_savepoint() -> tuple[list[Any], int]:
+        with translated():
+            async with transaction.session.begin_nested():
+                return await write_all(transaction.session, intents)
+
+    written, known = await look_again(write_to_savepoint, intents)
+    transaction.rows += len(written)
+    transaction.duplicates += known
+    return written
 
 
 async def look_again(

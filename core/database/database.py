@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.database.alone import look_again, write_all
+from core.database.alone import look_again, write_all, write_within
 from core.database.connections import Connections, sessionmaker
 from core.database.engine import build_engine
 from core.database.errors import translated
@@ -171,24 +171,11 @@ class Database(Connections):
         transaction = joined(self)
         if transaction is None:
             return await self._writes.commit(intents)
-        return given_back(intents, await self._write_within(transaction, intents))
+        return given_back(intents, await write_within(transaction, intents))
 
     async def _create_within(self, transaction: OpenTransaction, model: type[T], fields: dict[str, Any]) -> T:
-        (instance,) = await self._write_within(transaction, [Intent(model, [fields], wants_rows=True)])
+        (instance,) = await write_within(transaction, [Intent(model, [fields], wants_rows=True)])
         return instance  # type: ignore[no-any-return]
-
-    async def _write_within(self, transaction: OpenTransaction, intents: Sequence[Intent]) -> list[Any]:
-        """Write in the transaction that a caller has opened; what is refused takes nothing else of it along."""
-
-        async def write() -> tuple[list[Any], int]:
-            with translated():
-                async with transaction.session.begin_nested():
-                    return await write_all(transaction.session, intents)
-
-        written, known = await look_again(write, intents)
-        transaction.rows += len(written)
-        transaction.duplicates += known
-        return written
 
     def transaction(self, isolation: str | None = None, retries: int = 0) -> Transaction:
         """Have everything that is done through this database meanwhile committed together, or not at all."""

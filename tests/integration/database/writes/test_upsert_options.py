@@ -218,11 +218,17 @@ async def test_different_kinds_of_upserts_of_one_key(database: Database) -> None
 
 
 async def test_statistics_tell_ignored_rows_from_others(database: Database) -> None:
-    """What was there and stays is a duplicate."""
+    """What was there and stays is a duplicate; by whatever way it is written."""
     await Meter.upsert({"serial": "a"}, on_conflict="error")
     await Meter.upsert([{"serial": serial} for serial in "abc"], on_conflict="ignore")
     await Meter.upsert([{"serial": serial} for serial in "bc"], update="level")
     assert (5, 1) == database.statistics()[:2]
+    computed = {"serial": "a", "level": func.abs(-1)}
+    await Meter.upsert(computed)
+    await Meter.upsert(computed, on_conflict="ignore")
+    async with Model.transaction():
+        await Meter.upsert({"serial": "a", "level": 1})
+    assert (7, 2) == database.statistics()[:2]
 
 
 async def test_two_databases_upsert_by_a_second_key_at_once(database: Database, database_url: str) -> None:
