@@ -60,7 +60,7 @@ class Greenhouse(Model):
     name: Mapped[str]
     kind: Mapped[Kind] = mapped_column(Enum(Kind, native_enum=False, length=16))
     shape: Mapped[Kind] = mapped_column(Enum(Kind, name="greenhouse_shape"))
-    roof: Mapped[Roof]
+    roof: Mapped[Roof] = mapped_column(server_default="flat")
     floor: Mapped[Floor | None]
     area: Mapped[float]
     price: Mapped[Decimal] = mapped_column(Numeric(10, 2))
