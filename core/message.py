@@ -24,8 +24,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         correlation_data: What the answer must carry back (MQTT 5 section 3.3.2.3.6).
         content_type: The sender's name for the payload's format (MQTT 5).
         user_properties: The sender's name-value pairs, in order (MQTT 5).
-        truncated_size: Bytes of the whole payload, when it was too large to be kept and ``payload``
-            holds only its beginning; else 0.
+        truncated_size: Bytes of the whole payload, and of the properties that were not kept, when it was too
+            large and only the beginning of either was kept; else 0.
         digest: SHA-256 of the whole payload when it was too large to be kept; else empty.
     """
 

@@ -19,6 +19,7 @@ from paho.mqtt import MQTTException
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from core.exceptions import ProtocolError
 from core.mqtt.aiomqtt_diary import Diary
 from core.mqtt.aiomqtt_skim import Oversize, Skimmer
 from core.mqtt.aiomqtt_socket import open_socket
@@ -34,8 +35,8 @@ class ManualAckClient(aiomqtt.Client):
     """An aiomqtt client whose messages are acknowledged by hand.
 
     Args:
-        deliver: Called on the event loop with every message, and with what remains of its payload if that was too
-            large to keep.
+        deliver: Called on the event loop with every message, and with what is known of it if it was too large to
+            keep.
         max_payload: Bytes of a PUBLISH from which on only the beginning is kept.
         tls: For an encrypted connection.
         options: What ``aiomqtt.Client`` takes.
@@ -215,6 +216,8 @@ class ManualAckClient(aiomqtt.Client):
     def _read_packets(self) -> None:
         try:
             self._client.loop_read()
+        except ProtocolError as error:
+            raise aiomqtt.MqttError(str(error)) from error
         except _BROKEN_INPUT as error:
             raise aiomqtt.MqttError(f"the broker sent what cannot be read: {error!r}") from error
         # Outside of paho, whose reader an exception would leave in the middle of a packet.
@@ -304,7 +307,7 @@ class ManualAckClient(aiomqtt.Client):
             self._end(aiomqtt.MqttError(self._diary.last or "it closed the connection"))
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        self._arrived.append((message, self._skimmer.oversize(bytes(message.payload))))
+        self._arrived.append((message, self._skimmer.oversize))
 
     def _on_publish(
         self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties

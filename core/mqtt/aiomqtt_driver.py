@@ -188,7 +188,7 @@ def _message(message: paho.MQTTMessage, oversize: Oversize | None, generation: i
     five = message.properties
     return Message(
         topic=topic,
-        payload=bytes(message.payload) if oversize is None else oversize.excerpt,
+        payload=bytes(message.payload),
         qos=message.qos,
         retain=message.retain,
         dup=message.dup,

@@ -1,29 +1,26 @@
 """Passing over what is too large: paho alone would gather 100 MB before anybody could refuse them."""
 
-import hashlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
 
-from core.mqtt.mqtt5_text import variable_integer
+from core.mqtt.skim import MOST_PROPERTIES, Skim, has_large_properties
 
 __all__ = ["Oversize", "Skimmer"]
 
 _PUBLISH = 3
-_EXCERPT = 4096
 _ONE_READ = 64 * 1024
 
 
 class Oversize(NamedTuple):
-    """What remains of a payload that was not kept.
+    """What is known of a message that was not kept whole.
 
     Attributes:
-        excerpt: Its first 4 KiB.
-        size: Bytes of the whole.
-        digest: SHA-256 of the whole.
+        size: Bytes of the whole payload, and of the properties that were not kept.
+        digest: SHA-256 of the whole payload.
     """
 
-    excerpt: bytes
     size: int
     digest: bytes
 
@@ -40,8 +37,15 @@ class Skimmer:
         self._client = client
         self._max_payload = max_payload
         self._read = client._sock_recv
-        self._hash: Any = None
+        self._handle = client._handle_publish
+        self._skim: Skim | None = None
         client._sock_recv = self._receive  # type: ignore[method-assign]
+        client._handle_publish = self._handle_publish  # type: ignore[method-assign]
+
+    @property
+    def oversize(self) -> Oversize | None:
+        """About the message that paho gives out at the moment, if it was too large to keep."""
+        return None if self._skim is None else Oversize(self._skim.size, self._skim.digest)
 
     def _receive(self, bufsize: int) -> bytes:
         if bufsize == 1 or not self._is_large():
@@ -54,39 +58,33 @@ class Skimmer:
         return packet["command"] >> 4 == _PUBLISH and packet["remaining_length"] > self._max_payload
 
     def _pass_over(self) -> None:
-        octets = self._client._in_packet["packet"]
-        start = self._payload_start(octets)
-        if start is None or len(octets) <= start + _EXCERPT:
-            return
-        rest = start + _EXCERPT
-        if self._hash is None:
-            self._hash = hashlib.sha256(octets[start:rest])
-        self._hash.update(octets[rest:])
-        del octets[rest:]
-
-    def _payload_start(self, octets: bytearray) -> int | None:
-        """Where the payload begins, once all before it is there."""
-        if len(octets) < 2:
-            return None
-        at = 2 + (octets[0] << 8 | octets[1]) + (2 if self._client._in_packet["command"] & 0x06 else 0)
-        if self._client._protocol != paho.MQTTv5:
-            return at
-        found = variable_integer(octets, at, len(octets))
-        return None if found is None else sum(found)
-
-    def oversize(self, payload: bytes) -> Oversize | None:
-        """What paho has just read, if it was too large to keep.
-
-        Args:
-            payload: As paho gives it: the beginning, and the last bytes that were read.
-        """
-        if not self._is_large():
-            return None
         packet = self._client._in_packet
-        start = self._payload_start(packet["packet"])
-        if start is None:
-            return None
-        whole = self._hash or hashlib.sha256(payload[:_EXCERPT])
-        whole.update(payload[_EXCERPT:])
-        self._hash = None
-        return Oversize(payload[:_EXCERPT], packet["remaining_length"] - start, whole.digest())
+        if self._skim is None:
+            self._skim = Skim(packet["remaining_length"], numbered=self._numbered, five=self._five)
+        octets = packet["packet"]
+        del octets[: self._skim.take(octets, 0, len(octets))]
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        if not self._is_large() and not self._has_large_properties():
+            return self._handle()
+        self._pass_over()
+        assert self._skim is not None
+        self._client._in_packet["packet"] = bytearray(self._skim.short)
+        try:
+            return self._handle()
+        finally:
+            self._skim = None
+
+    def _has_large_properties(self) -> bool:
+        octets = self._client._in_packet["packet"]
+        if not self._five or len(octets) <= MOST_PROPERTIES:
+            return False
+        return has_large_properties(octets, 0, len(octets), numbered=self._numbered)
+
+    @property
+    def _five(self) -> bool:
+        return self._client._protocol == paho.MQTTv5
+
+    @property
+    def _numbered(self) -> bool:
+        return bool(self._client._in_packet["command"] & 0x06)

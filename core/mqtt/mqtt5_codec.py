@@ -1,6 +1,5 @@
 """The one place where bytes from a peer become MQTT 5 packets, and bad bytes become ``ProtocolError``."""
 
-import hashlib
 import re
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import mqtt5
 
 from core.exceptions import ProtocolError
 from core.mqtt.mqtt5_text import check_control, check_properties, check_text, malformed, variable_integer
+from core.mqtt.skim import MOST_PROPERTIES, Skim, has_large_properties, written_length
 
 __all__ = ["AT_FIRST", "FROM_CLIENT", "FROM_SERVER", "Decoder", "OversizePublish"]
 
@@ -19,7 +19,6 @@ AT_FIRST = frozenset({2, 15})
 
 _PUBLISH = 3
 _CAPACITY = 64 * 1024
-_EXCERPT = 4096
 _MAX_CONTROL = 1024 * 1024
 _SUSPICIOUS = re.compile(rb"[+#\0\x80-\xFF]")
 _FORBIDDEN = re.compile(rb"[+#\0]")
@@ -29,24 +28,14 @@ class OversizePublish(NamedTuple):
     """A PUBLISH that was too large to be kept.
 
     Attributes:
-        packet: The packet with the first 4 KiB of its payload.
-        size: Bytes of the whole payload.
+        packet: The packet with the first 64 KiB of its properties and the first 4 KiB of its payload.
+        size: Bytes of the whole payload, and of the properties that were not kept.
         digest: SHA-256 of the whole payload.
     """
 
     packet: mqtt5.PublishPacket
     size: int
     digest: bytes
-
-
-class _Skim:
-    """A PUBLISH of which the payload is passed over while it comes in."""
-
-    def __init__(self, packet: mqtt5.PublishPacket, size: int) -> None:
-        self.packet = packet
-        self.size = size
-        self.remaining = size
-        self.hash = hashlib.sha256()
 
 
 class Decoder:
@@ -67,11 +56,13 @@ class Decoder:
         #: The packet types that the peer may send from now on.
         self.accept = accept
         self._max_payload = max_payload
+        self._large = min(max_payload, MOST_PROPERTIES)
         self._capacity = capacity
         self._allocate(capacity)
         self._start = 0
         self._end = 0
-        self._skim: _Skim | None = None
+        self._skim: Skim | None = None
+        self._skimmed = 0  # its first byte
 
     def __repr__(self) -> str:
         return f"<Decoder {self._end - self._start} of {len(self._buffer)} bytes>"
@@ -134,8 +125,8 @@ class Decoder:
         stop = body + length
         if kind != _PUBLISH:
             return self._control(kind, body, stop)
-        if length > self._max_payload:
-            return self._begin_skim(body, stop)
+        if length > self._large and self._is_too_large(body, stop):
+            return self._begin_skim(body, length)
         if stop > end:
             return None
         self._check_publish(buffer, start, body, stop)
@@ -175,65 +166,30 @@ class Decoder:
         if buffer[topic_end]:
             check_properties(buffer, topic_end, stop)
 
-    def _begin_skim(self, body: int, stop: int) -> OversizePublish | None:
-        """Take the head of an oversize PUBLISH once it is there, with an excerpt of the payload."""
-        start = self._start
-        head = self._head_end(body)
-        if head is None:
-            return None
-        if head > stop:
-            malformed("a PUBLISH that is cut off")
-        size = stop - head
-        excerpt = head + min(size, _EXCERPT)
-        if excerpt > self._end:
-            return None
-        # The same packet, only shorter: the codec wants whole ones.
-        short = bytearray(self._buffer[start : start + 1])
-        short += _length(excerpt - body)
-        at = len(short)
-        short += self._buffer[body:excerpt]
-        self._check_publish(short, 0, at, len(short))
-        packet = _read(memoryview(short))
-        assert isinstance(packet, mqtt5.PublishPacket)
-        self._start = head
-        self._skim = _Skim(packet, size)
+    def _is_too_large(self, body: int, stop: int) -> bool:
+        if stop - body > self._max_payload:
+            return True
+        numbered = bool(self._buffer[self._start] & 0x06)
+        return stop <= self._end and has_large_properties(self._buffer, body, stop, numbered=numbered)
+
+    def _begin_skim(self, body: int, length: int) -> OversizePublish | None:
+        self._skimmed = self._buffer[self._start]
+        self._start = body
+        self._skim = Skim(length, numbered=bool(self._skimmed & 0x06))
         return self._pass_over(self._skim)
 
-    def _head_end(self, body: int) -> int | None:
-        """Where the payload of a PUBLISH begins, once that can be told and all before it is there."""
-        buffer, end = self._buffer, self._end
-        if end - body < 2:
-            return None
-        at = body + 2 + (buffer[body] << 8 | buffer[body + 1])
-        if buffer[self._start] & 0x06:
-            at += 2
-        found = variable_integer(buffer, at, end)
-        if found is None:
-            return None
-        properties, at = found
-        if properties > _MAX_CONTROL:
-            raise ProtocolError(f"the broker sent a PUBLISH with {properties} bytes of properties", 0x95)
-        return at + properties if at + properties <= end else None
-
-    def _pass_over(self, skim: _Skim) -> OversizePublish | None:
-        size = min(skim.remaining, self._end - self._start)
-        skim.hash.update(self._view[self._start : self._start + size])
-        skim.remaining -= size
-        self._start += size
-        if skim.remaining:
+    def _pass_over(self, skim: Skim) -> OversizePublish | None:
+        self._start = skim.take(self._buffer, self._start, self._end)
+        if skim.left:
             return None
         self._skim = None
-        return OversizePublish(skim.packet, skim.size, skim.hash.digest())
-
-
-def _length(value: int) -> bytes:
-    """Write a Variable Byte Integer (MQTT 5 section 1.5.5)."""
-    octets = bytearray()
-    while value > 0x7F:
-        octets.append(value & 0x7F | 0x80)
-        value >>= 7
-    octets.append(value)
-    return bytes(octets)
+        short, length = skim.short, written_length(len(skim.short))
+        # The same packet, only shorter: the codec wants whole ones.
+        whole = bytearray((self._skimmed,)) + length + short
+        self._check_publish(whole, 0, 1 + len(length), len(whole))
+        packet = _read(memoryview(whole))
+        assert isinstance(packet, mqtt5.PublishPacket)
+        return OversizePublish(packet, skim.size, skim.digest)
 
 
 def _read(view: memoryview) -> mqtt5.Packet:

@@ -8,7 +8,18 @@ from typing import NoReturn
 
 from core.exceptions import ProtocolError
 
-__all__ = ["check_control", "check_properties", "check_text", "malformed", "variable_integer"]
+__all__ = [
+    "USER_PROPERTY",
+    "check_control",
+    "check_properties",
+    "check_text",
+    "malformed",
+    "property_end",
+    "variable_integer",
+]
+
+#: The identifier of a User Property (MQTT 5 section 3.3.2.3.7).
+USER_PROPERTY = 0x26
 
 _BYTE, _TWO, _FOUR, _VARIABLE, _BINARY, _TEXT, _PAIR = range(7)
 
@@ -36,7 +47,7 @@ _KINDS = {
     0x23: _TWO,
     0x24: _BYTE,
     0x25: _BYTE,
-    0x26: _PAIR,
+    USER_PROPERTY: _PAIR,
     0x27: _FOUR,
     0x28: _BYTE,
     0x29: _BYTE,
@@ -107,16 +118,24 @@ def check_properties(buffer: bytearray, at: int, end: int) -> None:
     length, at = found
     end = at + length
     while at < end:
-        kind = _KINDS.get(buffer[at])
-        if kind is None:
-            malformed(f"there is no property 0x{buffer[at]:02X}")
-        at = _skip(kind, buffer, at + 1, end)
+        at = property_end(buffer, at, end)
     if at != end:
         malformed("its properties are cut off")
 
 
-def _skip(kind: int, buffer: bytearray, at: int, end: int) -> int:
-    """Check the value of one property; returns where it ends."""
+def property_end(buffer: bytearray, at: int, end: int) -> int:
+    """Check one property.
+
+    Returns:
+        Where it ends; behind ``end`` if it is not whole.
+
+    Raises:
+        ProtocolError: It is unknown or not UTF-8.
+    """
+    kind = _KINDS.get(buffer[at])
+    if kind is None:
+        malformed(f"there is no property 0x{buffer[at]:02X}")
+    at += 1
     if kind in _SIZES:
         return at + _SIZES[kind]
     if kind == _VARIABLE:

@@ -689,3 +689,25 @@ async def test_large_payload_arrives_as_its_beginning(
         assert (payload[:4096], size, digest) == (large.payload, large.truncated_size, large.digest)
         assert (large.payload, large.digest) == (again.payload, again.digest)
     assert [(b"next", 0), (b"last", 0)] == [(each.payload, each.truncated_size) for each in (following, last)]
+
+
+@pytest.mark.parametrize("size", [1, 7 * 2**20])
+async def test_large_properties_arrive_as_their_beginning(
+    driver: Driver, mosquitto: Mosquitto, topic: str, size: int
+) -> None:
+    """Else a message of 9 MB, most of it properties, would come again and again, and nothing after it."""
+    client = client_of(driver, mosquitto.port)
+    await subscribed(client, topic)
+    pairs = tuple(("k", "x" * 60_000) for _ in range(40))
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.UserProperty = list(pairs)
+    async with client.connected(), device(mosquitto.port) as sender:
+        await sender.publish(topic, b"y" * size, qos=1, properties=properties)
+        await sender.publish(topic, b"next", qos=1)
+        await client.received(2)
+    large, following = client.inbox
+    assert (b"y" * min(size, 4096), b"next") == (large.payload[:4096], following.payload)
+    if driver.five:
+        assert (pairs[:1], hashlib.sha256(b"y" * size).digest()) == (large.user_properties, large.digest)
+        assert size + 39 * 60_006 == large.truncated_size
+    assert 0 == following.truncated_size

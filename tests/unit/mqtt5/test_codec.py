@@ -255,9 +255,54 @@ def test_an_oversize_publish_is_checked_like_any_other() -> None:
     assert 0x90 == caught.value.code
 
 
-def test_oversize_properties_are_refused() -> None:
-    """Only payloads may be large."""
-    head = b"\x30\xff\xff\xff\x7f\x00\x01a" + b"\xff\xff\xff\x3f"
+@pytest.mark.parametrize("piece", [1_000, 65_536, 300_000])
+@pytest.mark.parametrize("payload", [b"", b"1", b"x" * 9_000])
+@pytest.mark.parametrize("max_payload", [100_000, 1_000_000])
+def test_properties_too_large_to_be_kept_are_skimmed(piece: int, payload: bytes, max_payload: int) -> None:
+    """The first user properties are kept up to 64 KiB, and all that is needed to tell what this is and where from."""
+    pairs = [("k", "v" * 9_000) for _ in range(20)]
+    large = mqtt5.PublishPacket(
+        "a/b",
+        payload,
+        qos=mqtt5.QoS(1),
+        packet_id=9,
+        topic_alias=4,
+        subscription_ids=[3],
+        content_type="x",
+        user_properties=pairs,
+    )
+    small = mqtt5.PublishPacket("c", b"1")
+    skimmed, following = _decode(large.write() + small.write(), piece, Decoder(max_payload=max_payload))
+    assert isinstance(skimmed, OversizePublish)
+    packet = skimmed.packet
+    assert ("a/b", 9, 4, [3], "x") == (
+        packet.topic,
+        packet.packet_id,
+        packet.topic_alias,
+        packet.subscription_ids,
+        packet.content_type,
+    )
+    assert (pairs[:7], payload[:4096]) == (packet.user_properties, packet.payload)
+    assert (len(payload) + 13 * 9_006, hashlib.sha256(payload).digest()) == (skimmed.size, skimmed.digest)
+    assert repr(small) == repr(following)
+
+
+_LARGE = b"\x30\xff\xff\xff\x7f"
+
+
+@pytest.mark.parametrize(
+    ("octets", "code"),
+    [
+        (_LARGE + b"\x00\x01a" + b"\xff\xff\xff\x7f", 0x81),
+        (_LARGE + b"\x00\x01a" + b"\xff\xff\xff\x3f\x26\x00\x01\xff\x00\x00", 0x81),
+        (_LARGE + b"\x00\x01a" + b"\xff\xff\xff\x3f\x04", 0x81),
+        (_LARGE + b"\x00\x01a" + b"\x05\x26\x00\x01a\x00\x09", 0x81),
+        (_LARGE + b"\x00\x01a" + b"\xff\xff\xff\x3f" + 20 * (b"\x09\xff\xff" + bytes(65_535)), 0x95),
+    ],
+    ids=["longer than the packet", "not UTF-8", "unknown", "cut off", "too many that are not the sender's"],
+)
+def test_large_properties_are_checked_like_any_other(octets: bytes, code: int) -> None:
+    """A broker that sends no MQTT is not listened to for longer because it sends a lot of it."""
     with pytest.raises(ProtocolError) as caught:
-        _decode(head)
-    assert 0x95 == caught.value.code
+        _decode(octets, decoder=Decoder())
+    assert code == caught.value.code
