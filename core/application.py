@@ -177,7 +177,12 @@ class Application:
         connect = driver_for(self.broker)
         self.publisher = Publisher(self.broker, connect, queue=self.ingest.publish_queue)
         self._dispatcher = Dispatcher(
-            self.publisher, self.ingest.handler_timeout, translate, self.dead_letters, self._forwarding()
+            self.publisher,
+            self.ingest.handler_timeout,
+            translate,
+            self.dead_letters,
+            self._forwarding(),
+            threads=self.ingest.window,
         )
         self._consumer = self._new_consumer()
         self._suspects = Suspects(self.database.engine, self.broker.client_id)

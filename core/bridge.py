@@ -1,14 +1,20 @@
 """The bridge between a plain function in a thread and the event loop."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-__all__ = ["ThreadBridge"]
+from core import parking
+
+__all__ = ["ThreadBridge", "threads"]
 
 T = TypeVar("T")
+
+#: The threads that functions run in; without it those of the event loop, which also look host names up.
+threads: contextvars.ContextVar[Executor | None] = contextvars.ContextVar("mqueduct_threads", default=None)
 
 
 class ThreadBridge:
@@ -28,19 +34,27 @@ class ThreadBridge:
         # interleave, a cancelled function that has not begun never begins.
         self._begun = False
         self._cancelled = False
+        self._work = parking.current.get()
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run the function in a thread; called once, on the event loop.
 
+        The clock of the message's handler stands still until a thread is free.
+
         What a cancelled function did counts: if it ends well after all, its result is returned, so
         that finished work is not reported as cut off. A second cancellation gives the thread up.
         """
-        work = asyncio.ensure_future(asyncio.to_thread(self._begin, function))
+        if self._work is not None:
+            self._work.await_thread()
+        run = contextvars.copy_context().run
+        work = self._loop.run_in_executor(threads.get(), run, self._begin, function)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             self._cancel()
             if not self._begun:
+                self._got_thread()
+                work.cancel()
                 raise
             await asyncio.wait([work])
             return work.result()
@@ -49,6 +63,7 @@ class ThreadBridge:
         self._begun = True
         if self._cancelled:
             raise asyncio.CancelledError
+        self._got_thread()
         try:
             return function()
         except StopIteration as error:
@@ -57,6 +72,10 @@ class ThreadBridge:
         except (SystemExit, KeyboardInterrupt) as error:
             # Out of a task they would end the event loop, and with it the service.
             raise RuntimeError(f"the function tried to end the process: {error!r}") from error
+
+    def _got_thread(self) -> None:
+        if self._work is not None:
+            self._work.got_thread()
 
     def _cancel(self) -> None:
         self._cancelled = True

@@ -17,6 +17,12 @@ class Parkable(Protocol):
     def unpark(self) -> None:
         """It goes on."""
 
+    def await_thread(self) -> None:
+        """It waits for a thread to run in, and its clock stands still."""
+
+    def got_thread(self) -> None:
+        """It runs, or waits no longer; called in the thread."""
+
     def meet(self, trouble: MqueductError) -> None:
         """The infrastructure has failed it, whether it lets anybody know or not."""
 

@@ -30,6 +30,7 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
         used: Seconds that it took until its clock stood still for the last time.
         since: When its clock began to run again, in seconds of the monotonic clock.
         parked: For how many commits it waits; it may write from several tasks of its own.
+        threadless: Whether it waits for a thread to run in.
         halted: Whether the handler is not at work at all.
         expired: Whether it was cancelled for taking longer.
         overdue: Whether it did not heed that for as long again.
@@ -43,6 +44,7 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
     used: float = 0.0
     since: float = math.inf
     parked: int = 0
+    threadless: bool = False
     halted: bool = False
     expired: bool = False
     overdue: bool = False
@@ -74,7 +76,7 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
 
     def park(self) -> None:
         """The handler waits for a commit."""
-        if not self.parked:
+        if not self.parked and not self.threadless:
             self.used += monotonic() - self.since
         self.parked += 1
         if self.in_turn:
@@ -85,6 +87,17 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
         self.parked -= 1
         if not self.parked:
             self.since = monotonic()
+
+    def await_thread(self) -> None:
+        """The handler waits for a thread to run in: what is in its way are other handlers."""
+        if not self.parked:
+            self.used += monotonic() - self.since
+        self.threadless = True
+
+    def got_thread(self) -> None:
+        """The handler runs, or waits no longer; safe in any thread, for it only assigns."""
+        self.since = monotonic()
+        self.threadless = False
 
     def meet(self, trouble: MqueductError) -> None:
         """The infrastructure has failed the handler, which may keep that to itself.
@@ -105,7 +118,9 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
 
     def late(self, now: float) -> bool:
         """Whether the time is up."""
-        return not self.parked and not self.halted and self.used + now - self.since > self.limit
+        if self.parked or self.threadless or self.halted:
+            return False
+        return self.used + now - self.since > self.limit
 
 
 class Deadlines:

@@ -4,12 +4,13 @@ import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
 import structlog
 
-from core import parking
+from core import bridge, parking
 from core.context import Context
 from core.dead_letter import DeadLetter
 from core.ingest.answers import Sender, answer
@@ -28,6 +29,9 @@ __all__ = ["Dispatcher", "Sender", "suspect"]
 # What a batch ends with when each of its messages must be tried alone; nobody else sees it.
 _APART = Outcome(Disposition.DEAD_LETTERED)
 
+# Each takes memory; more handlers than these wait, without their clocks.
+_MOST_THREADS = 200
+
 logger = structlog.get_logger(__name__)
 
 
@@ -41,6 +45,7 @@ class Dispatcher:
             that handlers talk to without ``Model``.
         letters: Keeps what cannot be handled; without it that is only logged, for tests.
         forward: Called with every new dead letter.
+        threads: How many ``def`` handlers may run at once, each in a thread; no more than 200 do.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Dispatcher:
         translate: Translate = lambda error: None,
         letters: LetterStore | None = None,
         forward: Callable[[DeadLetter], None] | None = None,
+        threads: int = _MOST_THREADS,
     ) -> None:
         self._client = client
         self._timeout = timeout
@@ -57,6 +63,8 @@ class Dispatcher:
         self._office = DeadLetterOffice(letters, self._outages, forward)
         self._deadlines = Deadlines()
         self._context = contextvars.copy_context()
+        # Threads of their own: where handlers wait for the database, it must still be possible to look its address up.
+        self._context.run(bridge.threads.set, ThreadPoolExecutor(min(threads, _MOST_THREADS), "handler"))
 
     def __len__(self) -> int:
         """How many handlers wait for something."""

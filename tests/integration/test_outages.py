@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.models import SensorReading
+from core.context import Context
 from core.model import Model
 from core.router import Router
 from tests.integration.running import options, publishing, running, until
@@ -92,6 +93,41 @@ async def test_database_that_hangs_does_not_use_up_the_handlers_time(
             await until(lambda: application.statistics().consumer.processed == 20)
     assert 0 == application.statistics().consumer.dead_lettered
     assert 20 == readings(server, "outage")
+
+
+async def test_an_outage_makes_no_dead_letters_of_what_waits_for_a_thread(
+    postgres_factory: Callable[..., PostgreSQL], mosquitto: Mosquitto
+) -> None:
+    """Plain functions that wait for their commits keep their threads, and there are more messages than those."""
+    server = postgres_factory(durable=True)
+    cut_off = asyncio.Event()
+
+    def store_plainly(number: int, context: Context) -> None:
+        context.run(store(number))
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut_off.set()
+
+    router = Router()
+    router.on("plain/{number:int}", store_plainly)
+    router.on("late/{number}", hang)
+    with capture_logs() as logs:
+        url = server.create_database("outage")
+        async with running(router, mosquitto.port, url, handler_timeout=0.3) as application:
+            server.kill()
+            await publish(mosquitto, "plain", range(MESSAGES))
+            await until(lambda: any("are held" in line["event"] for line in logs))
+            for number in (1, 2):
+                await publish(mosquitto, "late", range(number, number + 1))
+                await cut_off.wait()
+                cut_off.clear()
+            server.start()
+            await until(lambda: application.statistics().consumer.processed == MESSAGES)
+            await until(lambda: application.statistics().consumer.dead_lettered == 2)
+    assert MESSAGES == readings(server, "outage")
 
 
 async def test_missing_table_is_shouted_about_and_held(mosquitto: Mosquitto, tmp_path: Path) -> None:

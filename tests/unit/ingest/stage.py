@@ -63,12 +63,18 @@ class Stage:
     """A consumer between the two, on its first connection."""
 
     def __init__(
-        self, router: Router, *, window: Window | None = None, timeout: float = 30, letters: LetterStore | None = None
+        self,
+        router: Router,
+        *,
+        window: Window | None = None,
+        timeout: float = 30,
+        letters: LetterStore | None = None,
+        threads: int = 10,
     ) -> None:
         self.sender = Sender()
         self.intake = Intake()
         self.window = Window(100, 2**20) if window is None else window
-        dispatcher = Dispatcher(self.sender, timeout, letters=letters)
+        dispatcher = Dispatcher(self.sender, timeout, letters=letters, threads=threads)
         self.consumer = Consumer(RouteTable(router.routes), dispatcher, self.window)
         self.consumer.attach(self.intake)
         self.generation = 0

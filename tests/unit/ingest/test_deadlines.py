@@ -73,6 +73,27 @@ def test_clock_of_a_handler_that_has_not_begun_does_not_run() -> None:
     assert not Deadline(limit=1.0).late(math.inf)
 
 
+def test_clock_stands_still_while_the_handler_waits_for_a_thread(clock: Clock) -> None:
+    """What it took before counts, and so does what it takes in the thread."""
+    deadline = begun()
+    clock.now += 6.0
+    deadline.await_thread()
+    clock.now += 1000.0
+    assert not deadline.late(clock.now)
+    deadline.got_thread()
+    assert [False, True] == [deadline.late(clock.now + seconds) for seconds in (4.0, 4.01)]
+
+
+def test_background_work_that_parks_does_not_start_the_clock_of_who_waits_for_a_thread(clock: Clock) -> None:
+    """A task that middleware has left behind may write meanwhile."""
+    deadline = begun()
+    deadline.await_thread()
+    deadline.park()
+    deadline.unpark()
+    clock.now += 1000.0
+    assert not deadline.late(clock.now)
+
+
 def test_halted_clock_stays_halted_whatever_the_handler_left_behind(clock: Clock) -> None:
     """A background task that ends its write after the handler has ended sets nothing going."""
     deadline = begun()

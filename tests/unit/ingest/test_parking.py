@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import random
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -432,3 +433,65 @@ async def test_clock_of_a_thread_stands_still_while_parked(commits: Commits) -> 
             await until(lambda number=number: stage.consumer.statistics().dead_lettered == number)
     commits.commit()
     await until(lambda: stage.consumer.statistics().processed == 1)
+
+
+async def test_who_waits_for_a_thread_has_no_age(commits: Commits) -> None:
+    """Handlers that are parked hold their threads; those behind them are not late because of that."""
+
+    def action(context: Context) -> None:
+        context.run(commits.write(context.payload))
+
+    router = Router()
+    router.on("parked/{number}", action)
+    router.on("late", hang)
+    stage = Stage(router, timeout=0.05, threads=1)
+    for packet_id in (1, 2):
+        stage.deliver(packet_id, f"parked/{packet_id}")
+    await until(lambda: commits.queued)
+    with capture_logs():
+        for number in (1, 2):
+            stage.deliver(number + 2, "late")
+            await until(lambda number=number: stage.consumer.statistics().dead_lettered == number)
+    commits.commit()
+    await until(lambda: len(commits.queued) == 2)
+    commits.commit()
+    await until(lambda: stage.consumer.statistics().processed == 2)
+
+
+async def test_time_before_and_in_the_thread_counts(commits: Commits) -> None:
+    """Only the wait for the thread does not: a ``def`` action that waits too long is cut off."""
+    ends = list[str]()
+
+    def action(context: Context) -> None:
+        try:
+            context.run(hang())
+        except asyncio.CancelledError:
+            ends.append("cut off")
+            raise
+
+    stage = Stage(routes(action), timeout=0.05)
+    stage.deliver(1)
+    with capture_logs():
+        await until(lambda: stage.consumer.statistics().dead_lettered == 1)
+    assert ["cut off"] == ends
+
+
+async def test_threads_that_hang_are_in_nobodys_way() -> None:
+    """Other ``def`` handlers find threads, as many as messages may be in flight."""
+    release = threading.Event()
+    router = Router()
+
+    def hang_for_good() -> None:
+        release.wait()
+
+    def serve() -> None: ...
+
+    router.on("hang/{number}", hang_for_good)
+    router.on("served", serve)
+    stage = Stage(router, threads=100)
+    for packet_id in range(1, 61):
+        stage.deliver(packet_id, f"hang/{packet_id}")
+    stage.deliver(100, "served")
+    await until(lambda: stage.consumer.statistics().processed == 1)
+    release.set()
+    await until(lambda: stage.consumer.statistics().processed == 61)
