@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import aiomqtt
@@ -15,6 +14,7 @@ from core.database.database import Database
 from core.model import Model
 from tests.conftest import FreshDatabase
 from tests.servers import Mosquitto, PgBouncer, PostgreSQL, free_port
+from tests.servers.database_server import DatabaseServer
 from tests.service import ROOT, Service, environment
 
 SERVERS = pytest.mark.parametrize("fresh_database", ["postgres", "mariadb"], indirect=True)
@@ -37,11 +37,14 @@ def replaced(url: str, **parts: object) -> str:
 # --- the start ---
 
 
+@pytest.mark.parametrize(
+    "kind", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("postgres", "mariadb")]
+)
 async def test_a_database_that_comes_later(
-    postgres_factory: Callable[..., PostgreSQL], mosquitto: Mosquitto, tmp_path: Path
+    request: pytest.FixtureRequest, mosquitto: Mosquitto, tmp_path: Path, kind: str
 ) -> None:
     """The service waits for it, says so once, and then goes on as if nothing had been."""
-    server = postgres_factory(durable=True)
+    server: DatabaseServer = request.getfixturevalue(f"{kind}_factory")(durable=True)
     variables = settings(tmp_path, mosquitto.port, DATABASE_URL=server.create_database("late"))
     server.stop()
     with Service(tmp_path, variables) as service:

@@ -1,10 +1,13 @@
 """Transactions of the caller's own, on every database."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.database.database import Database
 from core.exceptions import Contention, InvalidQuery, InvalidValue, NotSupportedError, UniqueViolation
@@ -196,6 +199,80 @@ async def test_a_real_deadlock_is_got_over(database: Database) -> None:
     await asyncio.gather(add("a", "b"), add("b", "a"))
     assert runs > 2
     assert [2.0, 2.0] == [gauge.value for gauge in await Gauge.all()]
+
+
+POSTGRES = pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
+
+
+async def add_one(session: AsyncSession, met: asyncio.Barrier | None) -> None:
+    """Read a gauge, and write one more once the other transaction has read it too: refused at the UPDATE."""
+    gauge = await Gauge.find_by(name="a")
+    if met is not None:
+        await met.wait()
+    await Gauge.update(Gauge.name == "a", value=gauge.value + 1)
+
+
+async def add_one_by_session(session: AsyncSession, met: asyncio.Barrier | None) -> None:
+    """The same with SQLAlchemy's own statements."""
+    value = await session.scalar(select(Gauge.value).where(Gauge.name == "a"))
+    if met is not None:
+        await met.wait()
+    await session.execute(update(Gauge).where(Gauge.name == "a").values(value=value + 1))
+
+
+async def add_a_row(session: AsyncSession, met: asyncio.Barrier | None) -> None:
+    """Count rows and add one, both at a time: each alone is fine, and the second is refused at its COMMIT."""
+    number = await Gauge.count()
+    if met is not None:
+        await met.wait()
+    session.add(Gauge(name=uuid4().hex[:10], value=number + 1.0))
+    await session.flush()
+    if met is not None:
+        await met.wait()
+
+
+@POSTGRES
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(add_one, [2.0]), (add_one_by_session, [2.0]), (add_a_row, [0.0, 2.0, 3.0])],
+    ids=["update", "update-by-session", "commit"],
+)
+async def test_a_serialization_failure_is_got_over(
+    database: Database, step: Callable[[AsyncSession, asyncio.Barrier | None], Awaitable[None]], expected: list[float]
+) -> None:
+    """Two SERIALIZABLE transactions that have read the same (SQLSTATE 40001): one begins again and reads anew."""
+    await Gauge.create(name="a", value=0.0)
+    met = asyncio.Barrier(2)
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        first = True
+        async for attempt in Model.transaction(isolation="SERIALIZABLE", retries=8):
+            async with attempt as session:
+                runs += 1
+                # The rendezvous is for the first attempts only.
+                barrier, first = (met if first else None), False
+                await step(session, barrier)
+
+    await asyncio.gather(work(), work())
+    assert runs > 2
+    assert expected == [gauge.value for gauge in await Gauge.all()]
+
+
+@POSTGRES
+async def test_a_serialization_failure_without_retries(database: Database) -> None:
+    """It is Contention, so that a message would be handled again."""
+    await Gauge.create(name="a", value=0.0)
+    met = asyncio.Barrier(2)
+
+    async def work() -> None:
+        async with Model.transaction(isolation="SERIALIZABLE") as session:
+            await add_one(session, met)
+
+    ends = await asyncio.gather(work(), work(), return_exceptions=True)
+    assert [Contention, type(None)] == sorted(map(type, ends), key=lambda kind: kind.__name__)
+    assert [1.0] == [gauge.value for gauge in await Gauge.all()]
 
 
 async def test_errors_of_the_session_stay_what_they_are(database: Database) -> None:

@@ -54,6 +54,15 @@ async def test_service_refuses_a_database_that_is_not_where_it_needs_it(project:
     assert "unknown  0002" in project.done("migrate:status")
 
 
+@pytest.mark.parametrize("fresh_database", ["sqlite", "mariadb"], indirect=True)
+def test_a_database_that_is_behind_is_refused_everywhere(project: Project) -> None:
+    """With the command that mends it; SQLite, too, whose tables are made by themselves only where there are none."""
+    project.done("migrate")
+    project.revision("0002", "0001", "op.create_table('a', sa.Column('id', sa.Integer))", "op.drop_table('a')")
+    behind = "mqueduct: the database is behind its migrations by 1 (0002 step 0002); fix: python main.py migrate"
+    assert behind == refusal(project)
+
+
 @pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
 def test_check_tells_where_the_database_stands(project: Project) -> None:
     """A service that would not start is not sound; one that mends it by itself is."""

@@ -122,6 +122,57 @@ async def test_every_way_of_writing_and_reading(bounced: Database) -> None:
     assert (await Note.find(notes[7].id)).text == "n7"
 
 
+async def test_transactions(bounced: Database) -> None:
+    """With their isolation level, their savepoints, their units of work, and all of it back on an error."""
+    async with Model.transaction(isolation="SERIALIZABLE") as session:
+        assert "serializable" == await session.scalar(text("SHOW transaction_isolation"))
+        await Note.create(text="kept")
+        with pytest.raises(ZeroDivisionError):
+            await fail_after("taken back alone")
+        async with Model.unit_of_work() as work:
+            work.create(Note, text="kept, too")
+    with pytest.raises(ZeroDivisionError):
+        await fail_after("taken back")
+    assert ["kept", "kept, too"] == [note.text for note in await Note.all()]
+
+
+async def fail_after(written: str) -> None:
+    async with Model.transaction():
+        await Note.create(text=written)
+        raise ZeroDivisionError
+
+
+async def test_an_isolation_level_ends_with_its_transaction(narrowed: Database, somebody: AsyncConnection) -> None:
+    """Whoever gets the connection next has the server's own."""
+    async with Model.transaction(isolation="SERIALIZABLE"):
+        await Note.create(text="n")
+    assert "read committed" == await somebody.scalar(text("SHOW transaction_isolation"))
+    assert "read committed" == await somebody.scalar(text("SHOW default_transaction_isolation"))
+
+
+async def test_a_transaction_is_repeated(bounced: Database) -> None:
+    """Also when the two that were in each other's way are strangers to PgBouncer."""
+    meter = await Meter.create(serial="m", level=0)
+    met = asyncio.Barrier(2)
+    runs = 0
+
+    async def add() -> None:
+        nonlocal runs
+        first = True
+        async for attempt in Model.transaction(isolation="SERIALIZABLE", retries=8):
+            async with attempt:
+                runs += 1
+                level = (await Meter.find(meter.id)).level
+                if first:
+                    first = False
+                    await met.wait()
+                await Meter.update(Meter.id == meter.id, level=level + 1)
+
+    await asyncio.gather(add(), add())
+    assert runs > 2
+    assert 2 == (await Meter.find(meter.id)).level
+
+
 async def test_many_at_once(bounced: Database) -> None:
     """More sessions than PgBouncer has connections share them."""
 
