@@ -26,6 +26,7 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
 
     Attributes:
         task: What runs the handler, while it is watched.
+        watched: By whom.
         limit: Seconds that the handler may take.
         used: Seconds that it took until its clock stood still for the last time.
         since: When its clock began to run again, in seconds of the monotonic clock.
@@ -40,6 +41,7 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
     """
 
     task: asyncio.Task[Any] | None = None
+    watched: "Deadlines | None" = None
     limit: float = math.inf
     used: float = 0.0
     since: float = math.inf
@@ -77,7 +79,7 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
     def park(self) -> None:
         """The handler waits for a commit."""
         if not self.parked and not self.threadless:
-            self.used += monotonic() - self.since
+            self._stop()
         self.parked += 1
         if self.in_turn:
             self.step_aside()
@@ -91,8 +93,19 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
     def await_thread(self) -> None:
         """The handler waits for a thread to run in: what is in its way are other handlers."""
         if not self.parked:
-            self.used += monotonic() - self.since
+            self._stop()
         self.threadless = True
+
+    def _stop(self) -> None:
+        now = monotonic()
+        if self.watched is not None:
+            # The event loop stood still after that, if it is past: nobody's time.
+            now = min(now, self.watched.due)
+        self.used += max(now - self.since, 0.0)
+
+    def stood_still(self, seconds: float, now: float) -> None:
+        """The event loop was blocked, or the process was paused, until now: that is nobody's time."""
+        self.since = max(self.since, min(self.since + seconds, now))
 
     def got_thread(self) -> None:
         """The handler runs, or waits no longer; safe in any thread, for it only assigns."""
@@ -127,13 +140,18 @@ class Deadlines:
     """The clocks of all handlers that wait for something.
 
     A timer for each would cost more than most handlers do; here one timer looks at all of them now
-    and then. A handler is ended at most one tick late, never early.
+    and then. A handler is ended at most one tick late, never early. By how much that look is late, by so much
+    the event loop stood still: all clocks are put back, for all but one of the handlers could not go on.
+
+    Attributes:
+        due: When the next look is to be, in seconds of the monotonic clock.
     """
 
     def __init__(self) -> None:
         self._running: set[Deadline] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._shortest = math.inf
+        self.due = math.inf
         # Not that of the message that happens to come first: the timer would keep it.
         self._context = contextvars.Context()
 
@@ -143,6 +161,7 @@ class Deadlines:
     def watch(self, deadline: Deadline, task: asyncio.Task[Any]) -> None:
         """Have a task cancelled when its handler's time is up."""
         deadline.task = task
+        deadline.watched = self
         self._running.add(deadline)
         if self._timer is None or deadline.limit < self._shortest:
             self._schedule()
@@ -152,7 +171,7 @@ class Deadlines:
         self._running.discard(deadline)
         # Or the task would hold its context, that the deadline, and the deadline the task: garbage that
         # only the collector finds, for every message.
-        deadline.task = None
+        deadline.task = deadline.watched = None
 
     def give_up(self) -> list[asyncio.Task[Any]]:
         """Cancel all handlers, because the service ends; returns their tasks, which may take their time."""
@@ -171,18 +190,28 @@ class Deadlines:
             self._timer = None
 
     def _schedule(self) -> None:
+        now = monotonic()
         if self._timer is not None:
             self._timer.cancel()
+            self._put_back(now)
         self._shortest = min([deadline.limit for deadline in self._running])
         tick = min(max(self._shortest / 4, _SHORTEST_TICK), _LONGEST_TICK)
+        self.due = now + tick
         self._timer = asyncio.get_running_loop().call_later(tick, self._look, context=self._context)
+
+    def _put_back(self, now: float) -> None:
+        if (late := now - self.due) > 0:
+            for deadline in self._running:
+                deadline.stood_still(late, now)
 
     def _look(self) -> None:
         self._timer = None
         now = monotonic()
+        self._put_back(now)
         for deadline in self._running:
             if deadline.late(now):
                 _expire(deadline, now)
+        self.due = math.inf
         if self._running:
             self._schedule()
 

@@ -160,6 +160,62 @@ async def test_parked_handler_has_no_age() -> None:
     assert not await parked
 
 
+async def watched(deadlines: Deadlines, limit: float) -> Deadline:
+    """The deadline of a handler that waits for ever, whose clock begins to run now."""
+    deadline = begun(limit)
+    deadlines.watch(deadline, asyncio.create_task(asyncio.Event().wait()))
+    return deadline
+
+
+def end(deadlines: Deadlines) -> None:
+    deadlines.give_up()
+    deadlines.close()
+
+
+async def test_time_in_which_the_event_loop_stood_still_is_nobodys(clock: Clock) -> None:
+    """One handler that blocks it, or a process that is paused, makes no other handler late."""
+    deadlines = Deadlines()
+    deadline = await watched(deadlines, 4.0)  # looked at every second
+    clock.now += 1000.0
+    deadlines._look()
+    assert not deadline.expired
+    for _ in range(3):
+        clock.now += 1.0
+        deadlines._look()
+        assert not deadline.expired
+    clock.now += 1.0
+    deadlines._look()
+    assert deadline.expired
+    end(deadlines)
+
+
+async def test_who_parks_before_the_late_look_is_not_late_either(clock: Clock) -> None:
+    """The event loop runs other things first when it goes on."""
+    deadlines = Deadlines()
+    deadline = await watched(deadlines, 4.0)
+    clock.now += 1000.0
+    deadline.park()
+    deadlines._look()
+    deadline.unpark()
+    clock.now += 1.0
+    deadlines._look()
+    assert not deadline.expired
+    end(deadlines)
+
+
+async def test_what_begins_before_the_late_look_is_not_put_back(clock: Clock) -> None:
+    """Its clock does not begin in the future, and a shorter limit, which brings the next look near, hides nothing."""
+    deadlines = Deadlines()
+    first = await watched(deadlines, 4.0)
+    clock.now += 1000.0
+    second = await watched(deadlines, 2.0)
+    deadlines._look()
+    clock.now += 0.5
+    deadlines._look()
+    assert (False, 1.5) == (first.expired, second.remaining())
+    end(deadlines)
+
+
 async def test_handler_that_does_not_heed_its_cancellation_is_reported() -> None:
     """It is cancelled once, since it may be waiting for a flush or a thread that has to end; the log says so, once."""
     deadlines = Deadlines()
