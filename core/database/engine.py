@@ -16,6 +16,7 @@ from core.database.errors import translate_driver, unreachable
 from core.database.options import EngineOptions, milliseconds
 from core.database.shifts import SQLITE_FUNCTION, shift_text
 from core.database.sqlite_connection import SQLiteConnection
+from core.database.transactions import note_taken_back
 from core.database.troubles import listen
 from core.exceptions import ConfigurationError, SchemaError
 
@@ -173,6 +174,7 @@ def _mysql(url: URL, options: EngineOptions) -> AsyncEngine:
     engine = create_async_engine(url, connect_args=arguments, **options.arguments())
     encrypted = any(name.startswith("ssl_") for name in url.query)
     event.listen(engine.sync_engine, "connect", _mysql_session(options.statement_timeout, encrypted))
+    event.listen(engine.sync_engine, "handle_error", note_taken_back)
     # What SQLAlchemy had to know of types before it knew that the server is MariaDB does not hold for its UUID.
     event.listen(engine.sync_engine, "connect", lambda *_: engine.dialect._type_memos.clear(), once=True)
     return engine

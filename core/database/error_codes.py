@@ -13,6 +13,10 @@ class Meaning(Enum):
     CONTENTION = "another transaction was in the way"
     LOGIN = "the database refuses the login; fix: check user, password and name in DATABASE_URL, and the user's rights"
     SCHEMA = "the database does not fit the models; fix: migrate it, or call Model.create_tables()"
+    UNINDEXED = (
+        "full_text needs an index on exactly these columns; fix: add "
+        'Index(None, "title", "body", mysql_prefix="FULLTEXT") with their names to the model, and migrate'
+    )
     POOLED = "PgBouncer gives the service a different connection for each transaction; fix: DB_PGBOUNCER=true"
     UNIQUE = "another row has the same unique key"
     REFERENCE = "the row that is referred to does not exist, or is still referred to"
@@ -77,7 +81,7 @@ _MYSQL = {
         *(2059, 2061, 3118, 3955, 4151),
     ),
     Meaning.SCHEMA: (1046, 1051, 1054, 1060, 1061, 1064, 1071, 1072, 1091, 1103, 1109, 1146, 1176, 1305, 1356, 1932),
-    Meaning.CONTENTION: (1020, 1213),
+    Meaning.UNINDEXED: (1191,),
     Meaning.UNIQUE: (1022, 1062, 1169, 1586),
     # 1364 and 4025 come as OperationalError, and yet the row is what is wrong.
     Meaning.REFERENCE: (1216, 1217, 1451, 1452),
@@ -89,6 +93,8 @@ _MYSQL = {
         *(1761, 1762, 3140, 3156),
     ),
 }
+# "... does not exist": said of procedures and functions, too. A savepoint goes when a deadlock ends its transaction.
+_MYSQL_DOES_NOT_EXIST = 1305
 _MYSQL_MEANING = {number: meaning for meaning, numbers in _MYSQL.items() for number in numbers}
 
 # SQLite: extended result codes first, then the primary ones, which are their lowest byte.
@@ -135,7 +141,7 @@ def meaning_of(error: BaseException) -> Meaning | None:
         return _sqlite(code, str(error))
     # Before SQLSTATE, which errors of MySQL have too, but coarser.
     if error.args and isinstance(error.args[0], int):
-        return _MYSQL_MEANING.get(error.args[0], Meaning.UNKNOWN)
+        return _mysql(error.args[0], str(error.args[1:]))
     sqlstate = getattr(error, "sqlstate", None)
     if isinstance(sqlstate, str):
         return Meaning.UNAVAILABLE if _of_storage(sqlstate, error) else _postgresql(sqlstate)
@@ -155,6 +161,12 @@ def _postgresql(sqlstate: str) -> Meaning:
         if (meaning := _POSTGRESQL.get(sqlstate[:length])) is not None:
             return meaning
     return Meaning.UNKNOWN
+
+
+def _mysql(number: int, text: str) -> Meaning:
+    if number == _MYSQL_DOES_NOT_EXIST and "SAVEPOINT" in text:
+        return Meaning.CONTENTION
+    return _MYSQL_MEANING.get(number, Meaning.UNKNOWN)
 
 
 def _sqlite(code: int, text: str) -> Meaning:

@@ -18,6 +18,7 @@ _ERRORS: dict[Meaning, type[DatabaseError]] = {
     Meaning.CONTENTION: Contention,
     Meaning.LOGIN: SchemaError,
     Meaning.SCHEMA: SchemaError,
+    Meaning.UNINDEXED: SchemaError,
     Meaning.POOLED: SchemaError,
     Meaning.INVALID: InvalidValue,
     Meaning.UNKNOWN: DatabaseError,

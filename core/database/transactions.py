@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from core.backoff import Backoff
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from core.database.connections import Connections
     from core.database.database import Database
 
-__all__ = ["OpenTransaction", "Transaction", "joined"]
+__all__ = ["OpenTransaction", "Transaction", "joined", "note_taken_back"]
 
 # Seconds between two attempts.
 _PAUSES = 0.01, 0.5
+
+# Of a connection: the open transaction that it belongs to.
+_OPTION = "mqueduct_transaction"
 
 # The innermost first.
 _open: "ContextVar[tuple[OpenTransaction, ...]]" = ContextVar("mqueduct_transactions", default=())
@@ -35,12 +39,14 @@ class OpenTransaction:
         session: Runs everything.
         rows: Rows written, to be counted when they are committed.
         duplicates: Those of them whose key was there already.
+        taken_back: Whether the server has ended it, and would begin another with the next statement.
     """
 
     def __init__(self, database: "Database", session: AsyncSession) -> None:
         self.database = database
         self.session = session
         self.rows = self.duplicates = 0
+        self.taken_back = False
         self._task = asyncio.current_task()
         self._ended = False
 
@@ -56,6 +62,18 @@ class OpenTransaction:
                 "task before the transaction"
             )
 
+    def check(self) -> None:
+        """Make sure that what was done before still stands.
+
+        Raises:
+            Contention: The server has taken it back.
+        """
+        if self.taken_back:
+            raise Contention(
+                "another transaction was in the way, and all of the transaction is taken back; fix: do not catch that "
+                "error inside the block, but repeat it: Model.transaction(retries=...)"
+            )
+
     def end(self) -> None:
         """Nothing more takes part, tasks that were started meanwhile neither."""
         self._ended = True
@@ -68,12 +86,27 @@ class OpenTransaction:
 
 
 def joined(database: "Connections") -> OpenTransaction | None:
-    """The transaction that the running code has opened on a database, if it has."""
+    """The transaction that the running code has opened on a database, if it has.
+
+    Raises:
+        InvalidQuery: Another task has opened it.
+        Contention: The server has taken it back.
+    """
     for transaction in _open.get():
         if transaction.database is database and not transaction.ended:
             transaction.join()
+            transaction.check()
             return transaction
     return None
+
+
+def note_taken_back(context: ExceptionContext) -> None:
+    """Note that MySQL or MariaDB has ended a transaction: after a deadlock not even its savepoints are left."""
+    if context.connection is None:
+        return
+    transaction = context.connection.get_execution_options().get(_OPTION)
+    if transaction is not None and _contended(context.sqlalchemy_exception or context.original_exception):
+        transaction.taken_back = True
 
 
 class Transaction:
@@ -122,10 +155,11 @@ class Transaction:
         if outer is not None:
             return await self._begin_nested(outer.session)
         session = await self._database.open_for_writing()
+        own = OpenTransaction(self._database, session)
         try:
             with translated():
-                if self._isolation is not None:
-                    await session.connection(execution_options={"isolation_level": self._isolation})
+                options = {} if self._isolation is None else {"isolation_level": self._isolation}
+                await session.connection(execution_options={_OPTION: own, **options})
                 if self._database.engine.dialect.name == "sqlite":
                     # Its driver begins late, and not at a savepoint; and a transaction that has read may not write
                     # once somebody else has.
@@ -133,8 +167,8 @@ class Transaction:
         except BaseException:
             await self._database.close_after_writing(session)
             raise
-        self._own = OpenTransaction(self._database, session)
-        _open.set((self._own, *_open.get()))
+        self._own = own
+        _open.set((own, *_open.get()))
         return session
 
     async def _begin_nested(self, session: AsyncSession) -> AsyncSession:
@@ -160,6 +194,7 @@ class Transaction:
         try:
             with translated():
                 if error is None:
+                    own.check()
                     await own.session.commit()
                     self._database.note_written(own.rows, own.duplicates)
                 else:

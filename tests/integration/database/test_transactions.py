@@ -15,7 +15,7 @@ from core.model import Model
 from core.query import paginate, stream
 from tests.integration.database.models import Gauge, Sample, Site
 
-SERVERS = pytest.mark.parametrize("fresh_database", ["postgres", "mariadb"], indirect=True)
+POSTGRES = pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
 
 
 async def fail_after(*created: str) -> None:
@@ -174,34 +174,6 @@ async def test_how_often_a_block_is_repeated(database: Database, error: Exceptio
     with pytest.raises(type(error)):
         await fail()
     assert expected == attempts
-
-
-@SERVERS
-async def test_a_real_deadlock_is_got_over(database: Database) -> None:
-    """Two transactions that wait for each other: the server ends one, which begins again."""
-    await Gauge.insert([{"name": "a", "value": 0.0}, {"name": "b", "value": 0.0}])
-    met = asyncio.Barrier(2)
-    runs = 0
-
-    async def add(first: str, second: str) -> None:
-        nonlocal runs
-        async for attempt in Model.transaction(retries=5):
-            async with attempt as session:
-                runs += 1
-                if database.engine.dialect.name == "postgresql":
-                    # Sooner than the time limit of statements in these tests.
-                    await session.execute(text("SET LOCAL deadlock_timeout = '50ms'"))
-                await Gauge.update(Gauge.name == first, value=Gauge.value + 1)
-                if runs <= 2:
-                    await met.wait()
-                await Gauge.update(Gauge.name == second, value=Gauge.value + 1)
-
-    await asyncio.gather(add("a", "b"), add("b", "a"))
-    assert runs > 2
-    assert [2.0, 2.0] == [gauge.value for gauge in await Gauge.all()]
-
-
-POSTGRES = pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
 
 
 async def add_one(session: AsyncSession, met: asyncio.Barrier | None) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from benchmarks.database_plans import sent
 from core.database.database import Database
-from core.exceptions import InvalidQuery, NotSupportedError
+from core.exceptions import InvalidQuery, NotSupportedError, SchemaError
 from core.query import fetch, full_text, paginate
 from tests.integration.query.models import Item, Note
 
@@ -100,6 +100,13 @@ async def test_what_cannot_be_searched_is_refused(database: Database) -> None:
     ):
         with pytest.raises(InvalidQuery, match=problem):
             full_text(*arguments, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fresh_database", ["mariadb"], indirect=True)
+async def test_mariadb_says_which_index_is_missing(notes: Database) -> None:
+    """It is the model that lacks it, so that no message is to blame."""
+    with pytest.raises(SchemaError, match=r'fix: add Index\(None, .* mysql_prefix="FULLTEXT"\)'):
+        await fetch(full_text(Note, ["title"], "pump"))
 
 
 @pytest.mark.parametrize("fresh_database", ["sqlite"], indirect=True)

@@ -101,7 +101,7 @@ def test_internal_errors_of_postgresqls_storage_are_an_outage(source: str, expec
             DatabaseUnavailable,
         ),
         ((1020, 1213), Contention),
-        ((1044, 1045, 1049, 1054, 1142, 1146, 1698), SchemaError),
+        ((1044, 1045, 1049, 1054, 1142, 1146, 1191, 1305, 1698), SchemaError),
         ((1265, 1292, 1366), InvalidValue),
         ((1264, 1406), ValueOutOfRange),
         ((1022, 1062, 1586), UniqueViolation),
@@ -119,6 +119,12 @@ def test_mysql_errors_are_told_apart_by_number(
     for number in numbers:
         origin = pymysql.err.OperationalError(number, "something", sqlstate="HY000")
         assert expected is public(translate(wrapped(origin, kind))), number
+
+
+def test_a_savepoint_that_is_gone_was_taken_by_a_deadlock() -> None:
+    """MariaDB says it in the words in which it misses a procedure."""
+    told = pymysql.err.OperationalError(1305, "SAVEPOINT sa_savepoint_2 does not exist")
+    assert Contention is type(translate(wrapped(told)))
 
 
 @pytest.mark.parametrize(
