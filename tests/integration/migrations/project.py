@@ -76,6 +76,20 @@ class Project:
         assert (0, "") == (code, err), out + err
         return out
 
+    def shell(self, command: str) -> str:
+        """Run a command that must succeed, as somebody types it in the project's folder, and return its output."""
+        done = subprocess.run(
+            ["/bin/sh", "-ec", command],
+            cwd=self.root,
+            env=environment(self.settings),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stdout + done.stderr
+        return done.stdout
+
     def python(self, source: str) -> str:
         """Run Python in the project."""
         done = subprocess.run(

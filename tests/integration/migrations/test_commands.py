@@ -1,9 +1,14 @@
 """The commands, on each database."""
 
+import shutil
+import sys
+
 import pytest
 
+from tests.acceptance.test_documentation import ROOT, fences_of
 from tests.integration.migrations.project import Project
 
+PAGE = fences_of((ROOT / "docs" / "database" / "migrations.md").read_text())
 NOTHING = "Nothing to do: the tables are as the models say.\n"
 FIRST = "0001 create the first tables"
 
@@ -210,13 +215,36 @@ async def test_fresh_asks_and_then_begins_anew(project: Project) -> None:
     assert "somebody_elses" in await project.tables()
 
 
+async def test_the_page_makes_a_table_and_takes_it_back(project: Project) -> None:
+    """`make migrate`, `make migration` and `make rollback`, as docs/database/migrations.md prints them."""
+    (project.root / ".venv").symlink_to(sys.prefix)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, project.root)
+    model = PAGE[0].code
+    project.write(model.removeprefix("# ").partition("\n")[0], model)
+    (commands,) = [fence.code for fence in PAGE if fence.language == "sh"]
+    first, made, applied, undone = [
+        (project.shell(command).splitlines()[-1], "houses" in await project.tables())
+        for command in commands.splitlines()
+    ]
+    assert (f"applied  {FIRST}", False) == first
+    assert (True, False) == (made[0].startswith("Wrote app/migrations/versions/"), made[1])
+    assert [("applied", True), ("undone", False)] == [(out.split()[0], there) for out, there in (applied, undone)]
+    assert applied[0].endswith("add houses")
+
+
 @pytest.mark.parametrize("fresh_database", ["postgres"], indirect=True)
 async def test_index_can_be_built_while_others_write(project: Project) -> None:
-    """CREATE INDEX CONCURRENTLY stands outside of transactions and waits for others; not for our lock."""
-    statement = "CREATE INDEX CONCURRENTLY extra ON devices (name)"
-    project.revision("0002", "0001", f"with op.get_context().autocommit_block(): op.execute({statement!r})")
-    assert "applied  0002 step 0002" in project.done("migrate")
-    assert [("extra",)] == await project.sql("SELECT indexname FROM pg_indexes WHERE indexname = 'extra'")
+    """As the page says: CREATE INDEX CONCURRENTLY stands outside of transactions, and does not wait for our lock."""
+    columns = "sa.Column('id', sa.Integer), sa.Column('name', sa.String(9))"
+    project.revision("0002", "0001", f"op.create_table('houses', {columns})", "op.drop_table('houses')")
+    project.revision("0003", "0002", "pass")
+    written = project.revisions[-1].read_text()
+    (upgrade,) = [fence.code for fence in PAGE if "autocommit_block" in fence.code]
+    project.write("app/migrations/versions/0003.py", f"{written}\n{upgrade}")
+    assert "applied  0003 step 0003" in project.done("migrate")
+    found = await project.sql("SELECT indexname FROM pg_indexes WHERE indexname = 'ix_houses_name'")
+    assert [("ix_houses_name",)] == found
 
 
 async def test_failed_revision_is_named_with_what_is_left_of_it(project: Project) -> None:

@@ -10,8 +10,8 @@ from tests.conftest import FreshDatabase
 DOCS = ROOT / "docs"
 PRINTED_URL = "sqlite:///storage/example.db"
 PAGES = ["models.md", "group-commit.md", *(f"database/{path.name}" for path in DOCS.glob("database/*.md"))]
-# Runs with pytest, on each database: tests/integration/testing/test_databases.py.
-OTHERWISE = {"database/testing.md"}
+# Run with pytest and make, on each database: tests/integration/testing, tests/integration/migrations.
+OTHERWISE = {"database/testing.md", "database/migrations.md"}
 RECIPES = sorted({str(path.relative_to(DOCS)) for path in DOCUMENTS} & set(PAGES) - OTHERWISE)
 
 
