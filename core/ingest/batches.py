@@ -1,6 +1,7 @@
 """Batches: what waits for a batch route is handled together, in the order of arrival. No I/O."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["BatchQueue"]
@@ -40,6 +41,10 @@ class BatchQueue(Generic[T]):
     def take(self) -> list[T]:
         """The next batch: all that waits, as far as it is allowed."""
         return [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+
+    def keep(self, wanted: Callable[[T], bool]) -> None:
+        """Forget the work that waits and is not wanted any more; a batch that was asked for may then be empty."""
+        self._waiting = deque(filter(wanted, self._waiting))
 
     def leave(self) -> bool:
         """A batch has queued its writes, or ended.

@@ -184,8 +184,9 @@ class Consumer:
             self._settle_unroutable(slot, message)
             return
         if self._scheduler.submit(slot, matches) and not message.qos:
-            self._shedding.note(slot)
             self._scheduler.sheds = True
+            if self._shedding.note(slot):
+                self._scheduler.forget_dropped()
 
     def _settle_unroutable(self, slot: Slot, message: Message) -> None:
         problem = self._table.limits.topic_problem(message.topic)

@@ -1,7 +1,7 @@
 """Lanes: work of one key one after the other, different keys side by side. No I/O."""
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Lanes"]
@@ -20,6 +20,11 @@ class Lanes(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """How much work waits behind the heads of all lanes."""
+        return sum(len(queue) for queue in self._waiting.values() if queue)
 
     def enter(self, key: Hashable, work: T) -> bool:
         """Bring work to a lane.
@@ -48,3 +53,9 @@ class Lanes(Generic[T]):
             return queue.popleft()
         del self._waiting[key]
         return None
+
+    def keep(self, wanted: Callable[[T], bool]) -> None:
+        """Forget the work that waits and is not wanted any more; the rest keeps its order."""
+        for key, queue in self._waiting.items():
+            if queue:
+                self._waiting[key] = deque(filter(wanted, queue))

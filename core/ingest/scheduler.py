@@ -49,7 +49,12 @@ class Scheduler:
         self.sheds = False
 
     def __repr__(self) -> str:
-        return f"<Scheduler running={len(self._dispatcher)} lanes={len(self._lanes)}>"
+        return f"<Scheduler running={len(self._dispatcher)} lanes={len(self._lanes)} waiting={self.waiting}>"
+
+    @property
+    def waiting(self) -> int:
+        """How much work is kept in memory because its turn has not come."""
+        return self._lanes.waiting + len(self._following) + sum(map(len, self._batches.values()))
 
     def submit(self, slot: Slot, matches: Sequence[RouteMatch]) -> bool:
         """Run every matching route for a message, as soon as its lane lets it.
@@ -98,6 +103,12 @@ class Scheduler:
         self._starting = bool(self._following)
         if self._starting:
             self._soon(self._start_following)
+
+    def forget_dropped(self) -> None:
+        """Let go of messages that were dropped while they waited; else a lane that is stuck would keep them all."""
+        self._lanes.keep(_is_wanted)
+        for queue in self._batches.values():
+            queue.keep(_is_gathered)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """A route has ended with a message."""
@@ -160,6 +171,14 @@ class Scheduler:
             await asyncio.wait(tasks, timeout=_CUTTING_TIME)
         self._ended = True
         self._dispatcher.close()
+
+
+def _is_wanted(job: Job) -> bool:
+    return not job.slot.settled
+
+
+def _is_gathered(gathered: Gathered) -> bool:
+    return not gathered[0].settled
 
 
 def _not_dropped(gathered: Sequence[Gathered]) -> list[Gathered]:

@@ -9,6 +9,10 @@ from core.ingest.window import Slot
 
 __all__ = ["Shedding"]
 
+# What was dropped, or has had its turn, is let go of when there are more of those than of the others, and these many.
+_FEW = 16
+_FEW_BYTES = 2**20
+
 logger = structlog.get_logger(__name__)
 
 
@@ -25,6 +29,10 @@ class Shedding:
     def __init__(self, policy: Drop) -> None:
         self._policy = policy
         self._waiting: deque[Slot] = deque()
+        # How many more may be noted before those that no longer wait are looked for.
+        self._patience = _FEW
+        self._patience_bytes = _FEW_BYTES
+        self._dropped_before = 0
         #: How many were dropped.
         self.dropped = 0
         #: Whether there were too many, and that was told.
@@ -33,12 +41,27 @@ class Shedding:
     def __repr__(self) -> str:
         return f"<Shedding {self._policy} dropped={self.dropped}{' overloaded' if self.overloaded else ''}>"
 
-    def note(self, slot: Slot) -> None:
-        """A message waits for its turn."""
-        waiting = self._waiting
-        while waiting and (waiting[0].begun or waiting[0].settled):
-            waiting.popleft()
-        waiting.append(slot)
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def note(self, slot: Slot) -> bool:
+        """A message waits for its turn.
+
+        Returns:
+            Whether it is time to let go of the dropped ones elsewhere too. That is seldom enough to cost next to
+            nothing for each message, and often enough for memory to be bounded by twice what waits.
+        """
+        self._waiting.append(slot)
+        self._patience -= 1
+        self._patience_bytes -= slot.size
+        if self._patience > 0 and self._patience_bytes > 0:
+            return False
+        self._waiting = deque(slot for slot in self._waiting if not slot.begun and not slot.settled)
+        self._patience = len(self._waiting) + _FEW
+        self._patience_bytes = sum(slot.size for slot in self._waiting) + _FEW_BYTES
+        dropped = self.dropped > self._dropped_before
+        self._dropped_before = self.dropped
+        return dropped
 
     def choose(self) -> Slot | None:
         """Choose a message to drop, because another one has come in; ``None`` for that other one."""

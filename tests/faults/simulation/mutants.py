@@ -14,6 +14,7 @@ from core.ingest.consumer import Consumer
 from core.ingest.deadlines import Deadline
 from core.ingest.lanes import Lanes
 from core.ingest.outcome import PROCESSED
+from core.ingest.scheduler import Scheduler
 from core.ingest.window import Window
 from core.ingest.work import Job
 from core.message import Message
@@ -126,6 +127,11 @@ def write_twice(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def remember_dropped(patch: pytest.MonkeyPatch) -> None:
+    """What was dropped stays where it waited."""
+    patch.setattr(Scheduler, "forget_dropped", lambda self: None)
+
+
 #: By what they break.
 MUTANTS: Mapping[str, Plant] = {
     plant.__name__: plant
@@ -143,5 +149,6 @@ MUTANTS: Mapping[str, Plant] = {
         forget_a_batch,
         lose_count,
         write_twice,
+        remember_dropped,
     )
 }

@@ -31,6 +31,8 @@ __all__ = ["SLOTS", "Process"]
 SLOTS = 6
 _QOS0_SLOTS = 3
 _BYTES = 2_000
+# For each full window: its messages on two routes each, and as many that were dropped, or a few more.
+_MOST_WAITING = 2 * (SLOTS + _QOS0_SLOTS) + 20
 
 # Never connected: it only says how values are written.
 _ENGINE = create_async_engine("sqlite+aiosqlite://")
@@ -136,6 +138,8 @@ class Process:
         self._account()
         if len(self.window) > windows * SLOTS + 1 + _QOS0_SLOTS:
             self._ledger.accuse(f"the window is not bounded: {self.window!r}")
+        if max(len(self.consumer._shedding), self.consumer._scheduler.waiting) > windows * _MOST_WAITING:
+            self._ledger.accuse(f"what waits is not bounded: {self.consumer!r} {self.consumer._shedding!r}")
 
     def _account(self) -> None:
         statistics = self.consumer.statistics()

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 from tests.faults.simulation.handlers import DOINGS
 
-__all__ = ["TROUBLES", "Step", "schedule"]
+__all__ = ["FLOODED", "TROUBLES", "Step", "schedule"]
+
+#: Where many messages of QoS 0 come at once, to a lane that an outage holds up.
+FLOODED = "strict/flooded"
 
 _TOPICS = (
     *("lane/a", "lane/a", "lane/b", "strict/a", "free/a", "batch/a", "batch/b", "retry/a"),
@@ -65,4 +68,8 @@ def schedule(seed: int) -> list[Step]:
     for _ in range(chance.choice((0, 1, 2, 4, 8))):
         what = chance.choice(tuple(TROUBLES))
         steps.append(Step(chance.random() * length, what, TROUBLES[what](chance)))
+    # A chance of its own: the rest of the schedule is that of the seed, with a flood or without.
+    floods = random.Random(f"floods {seed}")
+    if floods.random() < 0.05:
+        steps.append(Step(floods.random() * length, "flood", (100,)))
     return sorted(steps)

@@ -33,7 +33,7 @@ def test_no_schedule_breaks_a_rule(first: int) -> None:
     for seed in range(first, first + _BLOCK):
         simulation.run(seed)
     # Everything that can happen has happened.
-    assert set(TROUBLES) | {"publish"} == simulation.steps.keys()
+    assert set(TROUBLES) | {"publish", "flood"} == simulation.steps.keys()
     assert simulation.redelivered > 0
 
 

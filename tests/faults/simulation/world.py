@@ -13,7 +13,7 @@ from tests.faults.simulation.handlers import owed_by
 from tests.faults.simulation.ledger import Ledger
 from tests.faults.simulation.loop import Events, VirtualLoop, virtual_time
 from tests.faults.simulation.process import Process
-from tests.faults.simulation.steps import Step, schedule
+from tests.faults.simulation.steps import FLOODED, Step, schedule
 
 __all__ = ["World", "run"]
 
@@ -44,8 +44,12 @@ class World:
 
     def publish(self, topic: str, do: str) -> None:
         # One QoS for one topic: what is acknowledged in different orders is redelivered in different orders.
-        qos = {"lane/b": 2, "retry/a": 2, "wide/b/c": 2, "part/y/x": 2, "free/a": 0}.get(topic, 1)
+        qos = {"lane/b": 2, "retry/a": 2, "wide/b/c": 2, "part/y/x": 2, "free/a": 0, FLOODED: 0}.get(topic, 1)
         self.broker.publish(self.ledger.publish(topic, do, qos, owed_by(topic, do)))
+
+    def flood(self, messages: int) -> None:
+        for _ in range(messages):
+            self.publish(FLOODED, "write")
 
     def cut(self) -> None:
         self.broker.cut()

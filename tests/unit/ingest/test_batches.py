@@ -45,6 +45,21 @@ def test_idle_queue_begins_anew() -> None:
     assert 1 == len(queue)
 
 
+def test_what_is_not_wanted_any_more_is_forgotten() -> None:
+    """A batch that was asked for may be empty then, and the queue goes on."""
+    queue: BatchQueue[int] = BatchQueue(10)
+    for number in range(4):
+        queue.add(number)
+    queue.keep(lambda number: number % 2 == 0)
+    assert [0, 2] == queue.take()
+    queue.add(4)
+    assert queue.leave()
+    queue.keep(lambda _: False)
+    assert [] == queue.take()
+    assert not queue.leave()
+    assert queue.add(5)
+
+
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_every_course_of_events(most: int) -> None:
     """Nothing is lost, doubled, overtaken or left lying, no batch is empty or too large, and two are never at work."""

@@ -378,7 +378,7 @@ async def test_repr_tells_the_state(gate: Gate) -> None:
     """A log or a failing test shows what the consumer is at."""
     stage = Stage(routes(("a", gate.action)))
     stage.deliver(1, payload=b"1")
-    running = "<Scheduler running=1 lanes=1>"
+    running = "<Scheduler running=1 lanes=1 waiting=0>"
     assert f"<Consumer open in_flight=1 {running} <Window 1/100 messages 2/1048576 bytes>>" == repr(stage.consumer)
     gate.open("1")
     await until(lambda: stage.intake.acknowledged)

@@ -31,6 +31,22 @@ def test_idle_keys_cost_nothing() -> None:
     assert 0 == len(lanes)
 
 
+def test_what_is_not_wanted_any_more_is_forgotten() -> None:
+    """Only what waits; the head is at work, and the rest keeps its order."""
+    lanes: Lanes[int] = Lanes()
+    for number in range(6):
+        lanes.enter("a", number)
+    lanes.enter("b", 0)
+    lanes.keep(lambda number: number % 2 == 0)
+    assert 2 == lanes.waiting
+    assert [2, 4, None] == [lanes.leave("a") for _ in range(3)]
+    lanes.enter("c", 0)
+    lanes.enter("c", 1)
+    lanes.keep(lambda _: False)
+    assert not lanes.enter("c", 2)
+    assert [2, None] == [lanes.leave("c") for _ in range(2)]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
 def test_lanes_agree_with_plain_queues(script: list[tuple[str, bool]]) -> None:
     """Any mixture of entering and leaving gives what a queue per key would give."""

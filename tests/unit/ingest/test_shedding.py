@@ -143,6 +143,43 @@ async def test_overload_is_told_once_and_so_is_its_end() -> None:
     assert told * 2 == [line["event"] for line in logs]
 
 
+@pytest.mark.parametrize("batch", [None, 1])
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_dropped_messages_are_forgotten_while_their_lane_is_stuck(batch: int | None, size: int) -> None:
+    """However long the handler before them takes, memory holds little more than what still waits."""
+    gate = Gate()
+    stage = stage_with(routes(gate.handle if batch is None else gate.handle_batch, batch=batch), qos0=10)
+    for _ in range(1000):
+        stage.deliver(0, "a", b"1".ljust(size), qos=0)
+        await asyncio.sleep(0)
+        assert stage.consumer._scheduler.waiting <= 60
+        assert stage.consumer._scheduler.waiting * size <= 5 * 2**20
+    assert {"received": 1000, "dropped_qos0": 990, "in_flight": 10} == stage.balance
+    gate.open.set()
+    await until(lambda: not stage.consumer.in_work)
+    assert {"received": 1000, "dropped_qos0": 990, "processed": 10} == stage.balance
+
+
+@pytest.mark.parametrize("drop", ["oldest", "newest"])
+async def test_messages_that_had_their_turn_are_forgotten_behind_one_that_waits(drop: Drop) -> None:
+    """One that waits for as long as an outage lasts keeps nothing else in memory."""
+    gate = Gate()
+
+    async def act() -> None:
+        pass
+
+    stage = stage_with(routes(("stuck", gate.handle), ("b", act)), drop, qos0=10)
+    stage.deliver(0, "stuck", qos=0)
+    stage.deliver(0, "stuck", qos=0)
+    for _ in range(200):
+        stage.deliver(0, "b", qos=0)
+        stage.deliver(0, "b", qos=0)
+        await until(lambda: stage.consumer.in_work == 2)
+    assert len(stage.consumer._shedding) < 40
+    gate.open.set()
+    await until(lambda: not stage.consumer.in_work)
+
+
 @given(
     drop=st.sampled_from(["oldest", "newest"]),
     bursts=st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=12),
