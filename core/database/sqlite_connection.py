@@ -11,10 +11,11 @@ __all__ = ["SQLiteConnection"]
 
 
 class SQLiteConnection(aiosqlite.Connection):
-    """A connection that ``stop`` closes in every state.
+    """A connection that ``stop`` closes in every state, and once.
 
     aiosqlite opens the file in a thread and loses what it has opened when its caller is cancelled meanwhile; the
-    garbage collector then finds it, at some time, and complains.
+    garbage collector then finds it, at some time, and complains. And when its connection is stopped twice, as
+    SQLAlchemy does when an orderly closing is cancelled, the second one waits for a thread that has ended: for ever.
 
     Args:
         database: Path or URI.
@@ -42,10 +43,12 @@ class SQLiteConnection(aiosqlite.Connection):
         return self._opened
 
     def stop(self) -> "asyncio.Future[Any] | None":
-        """Close the connection and end its thread."""
-        self._tx.put_nowait((None, self._close_opened))
-        self._stopping = super().stop()
-        return self._stopping
+        """Close the connection and end its thread; whoever calls it again waits for the same end."""
+        if self._stopping is None:
+            self._tx.put_nowait((None, self._close_opened))
+            self._stopping = super().stop()
+        # Shielded, or the first one who is cancelled would take the end from the others.
+        return None if self._stopping is None else asyncio.shield(self._stopping)
 
     def _close_opened(self) -> None:
         # In the thread, which is through with opening by now.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.database.database import Database
+from core.database.sqlite_connection import SQLiteConnection
 
 
 class Opening:
@@ -69,3 +70,28 @@ async def test_a_connection_is_closed_with_its_database(tmp_path: Path, monkeypa
     assert not opening.closed.is_set()
     await database.close()
     assert opening.closed.is_set()
+
+
+async def test_stopping_twice_ends_once(tmp_path: Path) -> None:
+    """Whoever comes second waits for the same end; the thread that would tell of another one is gone."""
+    connection = await SQLiteConnection(str(tmp_path / "a.db"))
+    first = connection.stop()
+    assert first is not None
+    await first
+    async with asyncio.timeout(60):
+        await connection.close()
+        second = connection.stop()
+        assert second is not None
+        await second
+
+
+async def test_a_closing_that_is_cut_off_ends(tmp_path: Path) -> None:
+    """SQLAlchemy cuts a connection off whose orderly closing is cancelled; that must not wait for ever then."""
+    connection = await SQLiteConnection(str(tmp_path / "a.db"))
+    closing = asyncio.create_task(connection.close())
+    await asyncio.sleep(0)
+    connection.stop()
+    connection._thread.join()
+    closing.cancel()
+    done, _ = await asyncio.wait([closing], timeout=60)
+    assert {closing} == done
