@@ -73,6 +73,7 @@ __all__ = [
     "UniqueViolation",
     "UnknownField",
     "ValueOutOfRange",
+    "words_of",
 ]
 
 
@@ -229,3 +230,11 @@ class CheckViolation(InvalidValue):
 
 class ValueOutOfRange(InvalidValue):
     """A number does not fit in the bits of its column, or a text in its length."""
+
+
+def words_of(error: BaseException) -> str:
+    """The text of any error, also of one that fails when it is asked for its text."""
+    try:
+        return str(error)
+    except BaseException as failure:  # noqa: BLE001 - the class is the user's, and may do anything
+        return f"no text: its __str__ raised {type(failure).__name__}"

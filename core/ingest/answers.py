@@ -1,5 +1,6 @@
 """Answers: what actions return goes to who asked."""
 
+import asyncio
 from typing import Any, Protocol
 
 import structlog
@@ -7,7 +8,7 @@ import structlog
 from core import topics
 from core.context import Client
 from core.encoding import encode
-from core.exceptions import BrokerError, PublishError
+from core.exceptions import PublishError, words_of
 from core.message import Message
 from core.mqtt.connection import Publication
 from core.routing.table import RouteMatch
@@ -40,8 +41,16 @@ async def answer(sender: Sender, match: RouteMatch, message: Message, result: An
         if (problem := _problem(topic, match)) is not None:
             raise PublishError(f"the response topic {topic!r:.80} cannot be used: {problem}")
         await sender.send(Publication(topic, _encoded(result), correlation_data=message.correlation_data))
-    except BrokerError as error:
-        logger.error("the answer was not sent", topic=message.topic, reply=topic, reason=str(error))
+    except BaseException as error:
+        if _given_up(error):
+            raise
+        logger.error("the answer was not sent", topic=message.topic, reply=topic, reason=words_of(error))
+
+
+def _given_up(error: BaseException) -> bool:
+    """Whether the task is being cancelled, and it is not an error that only looks so."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _problem(topic: str, match: RouteMatch) -> str | None:
@@ -54,6 +63,6 @@ def _problem(topic: str, match: RouteMatch) -> str | None:
 def _encoded(result: Any) -> bytes:
     try:
         return encode(result)
-    except Exception as error:
-        # Encoding runs code of the user's: to_dict(), model_dump(), properties.
-        raise PublishError(f"the answer cannot be encoded: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        # Encoding runs code of the user's: to_dict(), model_dump(), properties. Nothing of it ends the service.
+        raise PublishError(f"the answer cannot be encoded: {type(error).__name__}: {words_of(error)}") from error

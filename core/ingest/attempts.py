@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from core.backoff import Backoff
-from core.exceptions import Contention, MqueductError
+from core.exceptions import Contention, MqueductError, words_of
 from core.ingest.deadlines import Deadline
 from core.ingest.outage import Outages
 from core.ingest.outcome import Failure
@@ -92,4 +92,4 @@ class Attempts:
 
 def described(error: BaseException) -> str:
     """An error in one line of the log."""
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {words_of(error)}"

@@ -8,7 +8,7 @@ import structlog
 
 from core.backoff import Backoff
 from core.dead_letter import DeadLetter
-from core.exceptions import DatabaseError
+from core.exceptions import DatabaseError, words_of
 from core.ingest.outage import Outages
 from core.ingest.outcome import Disposition, Failure, Outcome, Reason
 from core.instants import now
@@ -74,7 +74,7 @@ class DeadLetterOffice:
         )
         if new and self._forward is not None:
             self._forward(letter)
-        return Outcome(Disposition.DEAD_LETTERED, failure.reason, str(failure.error))
+        return Outcome(Disposition.DEAD_LETTERED, failure.reason, words_of(failure.error))
 
     async def _stored(self, letter: DeadLetter) -> bool:
         if self._store is None:
@@ -84,14 +84,18 @@ class DeadLetterOffice:
         while True:
             try:
                 new = await self._store.add(letter)
-            except DatabaseError as error:
-                # Whatever is wrong with the table, the message is neither lost nor acknowledged meanwhile.
-                held = held or self._outages.hold(error, letter.message.topic)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong
+                # The message is neither lost nor acknowledged meanwhile.
+                held = held or self._outages.hold(_ours(error), letter.message.topic)
                 await asyncio.sleep(backoff.next())
             else:
                 if held is not None:
                     self._outages.release(held)
                 return new
+
+
+def _ours(error: Exception) -> DatabaseError:
+    return error if isinstance(error, DatabaseError) else DatabaseError(f"{type(error).__name__}: {words_of(error)}")
 
 
 def letter_for(message: Message, route: Route | None, failure: Failure, attempts: int) -> DeadLetter:

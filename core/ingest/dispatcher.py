@@ -151,6 +151,7 @@ class Dispatcher:
                 ends = iter(await self._act(batch, admitted))
                 outcomes = [next(ends) if outcome is PROCESSED else outcome for outcome in outcomes]
             if letters:
+                batch.halt()
                 await asyncio.gather(*letters)
         finally:
             for letter in letters:
@@ -188,11 +189,11 @@ class Dispatcher:
             except BaseException as error:  # noqa: BLE001 - the reason follows
                 # The one place for every error of every handler, sys.exit() and a library's panic included: a
                 # message that ended without an outcome would block its lane and its slot for ever.
-                failure = self._judge(clock, error)
                 attempts = attempts or Attempts(work, clock, self._outages)
-                if await attempts.another(failure):
+                ended = await self._after(error, work, clock, attempts)
+                if ended is None:
                     continue
-                outcome = await self._failed(work, failure, attempts.failed)
+                outcome = ended
             else:
                 if clock.expired:
                     clock.halt()
@@ -203,6 +204,20 @@ class Dispatcher:
             if attempts is not None:
                 attempts.end()
             return self._end(work, outcome)
+
+    async def _after(self, error: BaseException, work: Work, clock: Deadline, attempts: Attempts) -> Outcome | None:
+        """Find what follows from an error: the outcome, or ``None`` for another attempt."""
+        try:
+            failure = self._judge(clock, error)
+            if await attempts.another(failure):
+                return None
+            return await self._failed(work, failure, attempts.failed)
+        except BaseException as trouble:
+            # An error is an object of the user's, and may break whoever looks at it.
+            if isinstance(trouble, asyncio.CancelledError) and (clock.given_up or _loop_ends()):
+                raise
+            stand_in = RuntimeError(f"{type(error).__name__}, which cannot be looked at ({described(trouble)})")
+        return await self._failed(work, Failure(Reason.HANDLER_ERROR, stand_in), attempts.failed)
 
     async def _failed(self, work: Work, failure: Failure, attempts: int) -> Outcome:
         if work.together:

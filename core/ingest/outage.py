@@ -15,6 +15,7 @@ from core.exceptions import (
     Reject,
     SchemaError,
     UndecodablePayload,
+    words_of,
 )
 from core.ingest.outcome import Reason
 
@@ -91,10 +92,10 @@ class Outages:
     def hold(self, error: MqueductError, topic: str) -> str:
         """Note that a message waits; returns what ``release`` needs."""
         # Each mistake in the schema is worth a line; that a server is away reads differently every time.
-        key = str(error) if isinstance(error, SchemaError) else type(error).__name__
+        key = words_of(error) if isinstance(error, SchemaError) else type(error).__name__
         self._held[key] += 1
         if self._held[key] == 1:
-            logger.error("messages are held until this is mended", reason=str(error), topic=topic)
+            logger.error("messages are held until this is mended", reason=words_of(error), topic=topic)
         return key
 
     def release(self, key: str) -> None:

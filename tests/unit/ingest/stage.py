@@ -21,7 +21,7 @@ class Sender:
 
     def __init__(self) -> None:
         self.sent: list[Publication] = []
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     async def send(self, publication: Publication) -> None:
         if self.error is not None:

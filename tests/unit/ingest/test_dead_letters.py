@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,6 +15,7 @@ from core.exceptions import DatabaseUnavailable, Reject
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.outcome import Disposition
 from core.message import Message
+from core.middleware import Handler, Middleware
 from core.routing.table import RouteTable
 from tests.unit.ingest.stage import Sender, Stage, outcome_of, routes, settle_down, until
 
@@ -136,6 +138,52 @@ async def test_batch_is_given_up_with_its_letters(letters: Letters) -> None:
     letters.commit.set()
     await settle_down()
     assert ([], {"received": 1, "returned_to_broker": 1}) == (letters.stored, stage.balance)
+
+
+async def test_letters_of_a_batch_may_take_longer_than_its_handler(letters: Letters) -> None:
+    """An outage that holds them is not the handler's time; the batch ends when they are stored."""
+
+    class Filter(Middleware):
+        async def handle(self, context: Context, next_handler: Handler) -> Any:
+            return None if context.message.payload == b"2" else await next_handler(context)
+
+    cut_off = asyncio.Event()
+
+    async def action(contexts: Sequence[Context]) -> None: ...
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut_off.set()
+
+    router = routes(action, batch=10, timeout=0.02, middleware=[Filter()])
+    router.on("late/{number}", hang, timeout=0.02)
+    stage = Stage(router, letters=letters)
+    stage.deliver(1, payload=b"{bad")
+    stage.deliver(2, payload=b"2")
+    for packet_id in (3, 4):
+        stage.deliver(packet_id, f"late/{packet_id}")
+        await cut_off.wait()
+        cut_off.clear()
+    letters.commit.set()
+    await until(lambda: stage.intake.packet_ids == [1, 2, 3, 4])
+    assert {"received": 4, "dead_lettered": 3, "filtered": 1} == stage.balance
+
+
+async def test_letter_that_cannot_be_stored_for_whatever_reason_is_held(
+    letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and tried until it is stored."""
+    monkeypatch.setattr(Backoff, "next", lambda self: 0.0)
+    letters.problems = [RuntimeError("odd")] * 3
+    letters.commit.set()
+    stage = Stage(routes(refuse), letters=letters)
+    with capture_logs() as logs:
+        stage.deliver(1)
+        await until(lambda: stage.intake.packet_ids == [1])
+    assert ("messages are held until this is mended", "RuntimeError: odd") == (logs[0]["event"], logs[0]["reason"])
+    assert 1 == len(letters.stored)
 
 
 async def test_letter_holds_no_secret(letters: Letters) -> None:

@@ -140,6 +140,38 @@ async def test_error_of_the_handler_rejects_the_message(error: BaseException, re
     assert (Disposition.DEAD_LETTERED, reason) == (outcome.disposition, outcome.reason)
 
 
+class Wordless(Exception):
+    """Fails when it is asked for its text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    "error", [Wordless(), ExceptionGroup("several", [ValueError("wrong"), Wordless()])], ids=["alone", "in a group"]
+)
+async def test_error_without_words_rejects_the_message_like_any_other(error: Exception) -> None:
+    """Nothing that is written of it, in the log and in the letter, may keep the message from its end."""
+    with capture_logs() as logs:
+        outcome = await dispatch(failing(error, error), retries=1)
+    assert (Disposition.DEAD_LETTERED, Reason.HANDLER_ERROR) == (outcome.disposition, outcome.reason)
+    assert ["handler failed; it is tried again", "message dead-lettered"] == [line["event"] for line in logs]
+
+
+@pytest.mark.parametrize("trouble", [RuntimeError("odd"), BaseException("a panic"), asyncio.CancelledError()])
+async def test_error_that_nobody_can_look_at_rejects_the_message(trouble: BaseException) -> None:
+    """A message without an outcome would block its lane and its slot for ever."""
+
+    def translate(error: BaseException) -> None:
+        if isinstance(error, Wordless):
+            raise trouble
+
+    with capture_logs() as logs:
+        outcome = await dispatch(failing(Wordless()), translate=translate)
+    assert (Disposition.DEAD_LETTERED, Reason.HANDLER_ERROR) == (outcome.disposition, outcome.reason)
+    assert "Wordless" in logs[-1]["error"]
+
+
 async def test_unexpected_error_is_logged_with_its_traceback() -> None:
     """Who wrote the handler needs to see where it failed."""
     error = ValueError("wrong")
@@ -366,11 +398,26 @@ async def test_parameter_cannot_lead_an_answer_to_the_broker() -> None:
 class Unreadable:
     """A result that fails while it is encoded."""
 
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
     def to_dict(self) -> dict[str, Any]:
-        raise RuntimeError("detached")
+        raise self.error
 
 
-@pytest.mark.parametrize("answer", [object(), Unreadable(), "\ud800"], ids=["no JSON", "fails", "no UTF-8"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        object(),
+        "\ud800",
+        Unreadable(RuntimeError("detached")),
+        Unreadable(Wordless()),
+        Unreadable(BaseException("a panic")),
+        Unreadable(SystemExit(3)),
+        Unreadable(asyncio.CancelledError()),
+    ],
+    ids=["no JSON", "no UTF-8", "fails", "fails without words", "panics", "exits", "cancels"],
+)
 async def test_answer_that_cannot_be_encoded_does_not_undo_the_work(answer: object) -> None:
     """The rows are committed; the mistake is logged."""
 
@@ -382,15 +429,22 @@ async def test_answer_that_cannot_be_encoded_does_not_undo_the_work(answer: obje
     assert ["the answer was not sent"] == [line["event"] for line in logs]
 
 
-async def test_answer_that_cannot_be_sent_does_not_undo_the_work() -> None:
-    """A broker that refuses the answer does not make the handler run again."""
+@pytest.mark.parametrize(
+    "error",
+    [PublishError("refused"), RuntimeError("odd"), BaseException("a panic"), asyncio.CancelledError()],
+    ids=shown,
+)
+async def test_answer_that_cannot_be_sent_does_not_undo_the_work(error: BaseException) -> None:
+    """A broker that refuses the answer does not make the handler run again, nor does whatever else goes wrong."""
     sender = Sender()
-    sender.error = PublishError("refused")
+    sender.error = error
 
     async def action() -> str:
         return "hello"
 
-    assert PROCESSED == await dispatch(action, sender=sender, fields={"response_topic": "r"})
+    with capture_logs() as logs:
+        assert PROCESSED == await dispatch(action, sender=sender, fields={"response_topic": "r"})
+    assert ["the answer was not sent"] == [line["event"] for line in logs]
 
 
 # --- handlers ---
