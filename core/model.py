@@ -140,6 +140,7 @@ class Model(DeclarativeBase):
         if database is None:
             Model._databases.pop(name, None)
         else:
+            database.name = None if name == _DEFAULT else name
             Model._databases[name] = database
 
     @staticmethod
@@ -174,13 +175,7 @@ class Model(DeclarativeBase):
         Raises:
             DatabaseNotConfigured: There is no database of that name.
         """
-        if name not in Model._databases:
-            known = ", ".join(sorted(Model._databases)) or "none"
-            raise DatabaseNotConfigured(
-                f"no database {name!r} is configured (but {known}); fix: add it to DB_URLS, or call "
-                f"Model.install(Database(url), {name!r}) first"
-            )
-        return cast("type[Self]", Bound(cls, Model._databases[name]))
+        return cast("type[Self]", Bound(cls, Model._database_named(name)))
 
     @overload
     @classmethod
@@ -453,7 +448,7 @@ class Model(DeclarativeBase):
     @property
     def awaitable_attrs(self) -> AwaitableAttributes:
         """Relationships and deferred columns to await: ``user = await device.awaitable_attrs.user``."""
-        return AwaitableAttributes(self, Model.database)
+        return AwaitableAttributes(self, Model._database_named)
 
     def to_dict(self) -> dict[str, Any]:
         """The loaded columns by attribute name, in types that JSON has.
@@ -469,6 +464,18 @@ class Model(DeclarativeBase):
         mapper = inspect(type(self))
         keys = (mapper.get_property_by_column(column).key for column in mapper.primary_key)
         return f"<{type(self).__name__} {', '.join(str(self.__dict__.get(key)) for key in keys)}>"
+
+    @staticmethod
+    def _database_named(name: str | None) -> Database:
+        if name is None:
+            return Model.database()
+        if name not in Model._databases:
+            known = ", ".join(sorted(Model._databases)) or "none"
+            raise DatabaseNotConfigured(
+                f"no database {name!r} is configured (but {known}); fix: add it to DB_URLS, or call "
+                f"Model.install(Database(url), {name!r}) first"
+            )
+        return Model._databases[name]
 
     @classmethod
     def _split(cls, arguments: Sequence[Any]) -> tuple[type[Any], Sequence[Any]]:

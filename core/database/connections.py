@@ -17,6 +17,7 @@ from core.database.errors import translated
 from core.database.leaks import HandedOutSession, OpenSessions
 from core.database.metadata import metadata
 from core.database.options import EngineOptions
+from core.database.origins import ORIGIN
 from core.database.sessions import ModelSession, ReadingSession
 from core.database.statistics import PoolStatus, pool_status
 from core.database.transactions import joined
@@ -42,6 +43,8 @@ class Connections:
     def __init__(self, url: str, read_url: str | None, cursor_key: str | None, options: EngineOptions) -> None:
         self._url = parse_url(url)
         self.options = options
+        #: What ``Model.on`` calls it; ``None`` for the default one.
+        self.name: str | None = None
         self.engine = build_engine(self._url, options)
         #: Where is read what need not be the newest; the database itself, unless there is a replica.
         self.reader = self.engine if read_url is None else build_engine(replica_of(self._url, read_url), options)
@@ -82,6 +85,8 @@ class Connections:
             read: Whether it only reads, which a replica may serve; then it refuses to write.
         """
         session = self._reading_sessions() if read else self._sessions()
+        if self.name is not None:
+            session.info[ORIGIN] = self.name
         self._handed_out.add(session)
         return session
 

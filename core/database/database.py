@@ -23,6 +23,7 @@ from core.database.engine import build_engine
 from core.database.errors import translated
 from core.database.intents import Intent
 from core.database.options import EngineOptions
+from core.database.origins import note_origin, noted
 from core.database.rows import check_key, checked
 from core.database.sessions import ModelSession, ReadingSession
 from core.database.slow_queries import SlowQueries
@@ -115,7 +116,8 @@ class Database(Connections):
         transaction = joined(self)
         if transaction is not None:
             return self._create_within(transaction, model, fields)
-        return self._writes.create(model, fields)
+        created = self._writes.create(model, fields)
+        return created if self.name is None else noted(created, self.name)
 
     async def insert(self, model: type[Any], rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert many rows and return after COMMIT; those whose natural key is there stay as they are.
@@ -161,6 +163,8 @@ class Database(Connections):
         given = await self._commit([intent]) if intent.rows else []
         if intent.returning is None:
             return None
+        if self.name is not None and intent.returning.whole:
+            note_origin(given, self.name)
         return given[0] if isinstance(rows, Mapping) else given
 
     def unit_of_work(self) -> UnitOfWork:

@@ -1,17 +1,19 @@
 """Relationships and deferred columns of instances, loaded when they are asked for."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import MissingGreenlet
-from sqlalchemy.ext.asyncio import async_object_session
+from sqlalchemy.ext.asyncio import AsyncSession, async_object_session
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from core.database.database import Database
 from core.database.errors import translated
+from core.database.origins import origin_of
 from core.exceptions import NotLoaded
 
 __all__ = ["AdvisingAttribute", "AwaitableAttributes"]
@@ -56,10 +58,10 @@ class AwaitableAttributes:
 
     Args:
         instance: Of a mapped class, held by a session or detached from it.
-        database: Gives the database that a detached instance came from.
+        database: Gives the database of a name, that of a detached instance; of ``None`` the default one.
     """
 
-    def __init__(self, instance: Any, database: Callable[[], Database]) -> None:
+    def __init__(self, instance: Any, database: Callable[[str | None], Database]) -> None:
         self._instance = instance
         self._database = database
 
@@ -68,16 +70,27 @@ class AwaitableAttributes:
 
     async def _load(self, name: str) -> Any:
         instance = self._instance
-        session = async_object_session(instance)
-        if session is not None:
-            return await session.run_sync(lambda _: getattr(instance, name))
+        own = async_object_session(instance)
+        if own is not None:
+            return await own.run_sync(lambda _: getattr(instance, name))
         state = inspect(instance)
         if name in state.dict or not state.detached or name not in state.mapper.attrs:
             return getattr(instance, name)
         # Through a second instance of the same row: this one may be in the hands of several tasks.
-        async with self._database().session() as fresh:
-            with translated():
-                twin = await fresh.get_one(state.mapper.class_, state.identity)
-                value = await fresh.run_sync(lambda _: getattr(twin, name))
+        async with _session(self._database(origin_of(instance))) as session:
+            twin = await session.get_one(state.mapper.class_, state.identity)
+            value = await session.run_sync(lambda _: getattr(twin, name))
         set_committed_value(instance, name, value)
         return value
+
+
+@asynccontextmanager
+async def _session(database: Database) -> AsyncIterator[AsyncSession]:
+    """That of an open transaction, which sees what it has written; or a fresh one, never of a replica that lags."""
+    within = database.within()
+    with translated():
+        if within is not None:
+            yield within
+            return
+        async with database.session() as fresh:
+            yield fresh

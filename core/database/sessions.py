@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 from sqlalchemy.exc import MissingGreenlet
-from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
+from sqlalchemy.orm import InstanceState, ORMExecuteState, Session, UOWTransaction
 from sqlalchemy.util.concurrency import in_greenlet
 
+from core.database.origins import ORIGIN
 from core.database.soft_deletes import hide_deleted
 from core.exceptions import InvalidQuery
 
@@ -27,6 +28,15 @@ def _refuse_lazy_loading(state: ORMExecuteState) -> None:
     # Before SQLAlchemy finds out, which by then has begun to talk to the driver.
     if (state.is_relationship_load or state.is_column_load) and not in_greenlet():
         raise MissingGreenlet("an attribute was read that is not loaded")
+
+
+@event.listens_for(ModelSession, "loaded_as_persistent")
+@event.listens_for(ModelSession, "pending_to_persistent")
+def _note_origin(session: Session, instance: Any) -> None:
+    name = session.info.get(ORIGIN)
+    if name is not None:
+        state: InstanceState[Any] = inspect(instance)
+        state.info[ORIGIN] = name
 
 
 @event.listens_for(ReadingSession, "do_orm_execute")

@@ -1,12 +1,17 @@
 """Attributes that were not loaded with their row: awaited, or refused with advice."""
 
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import load_only
 
-from app.models import Device, SensorReading
+from app.models import Device, SensorReading, User
 from core.database.database import Database
-from core.exceptions import DatabaseError, NotLoaded
+from core.exceptions import DatabaseError, DatabaseNotConfigured, NotLoaded
 from core.model import Model
 from tests.integration.database.around.models import Hall, Machine
 
@@ -84,3 +89,69 @@ def test_new_instances_read_as_ever() -> None:
     """Nothing is loaded for a row that is not stored yet; an unknown attribute is an AttributeError."""
     assert (None, []) == (Hall().name, Hall().machines)
     assert not hasattr(Hall(), "nonsense")
+
+
+@pytest.fixture
+async def archive(database: Database, tmp_path: Path) -> AsyncIterator[Database]:
+    """Another database with other rows of the same keys."""
+    archive = Database(f"sqlite:///{tmp_path / 'archive.db'}")
+    Model.install(archive, "archive")
+    await archive.create_tables()
+    yield archive
+    await archive.close()
+
+
+async def found(device: Device) -> Device:
+    row = await Device.on("archive").find(device.id)
+    assert row is not None
+    return row
+
+
+async def created_twice(device: Device) -> Device:
+    return await Device.on("archive").create(device_id=device.device_id)
+
+
+async def upserted(device: Device) -> Device:
+    return await Device.on("archive").upsert({"device_id": device.device_id}, returning=True)
+
+
+async def selected(device: Device) -> Device:
+    async with await Model.on("archive").get_session() as session:
+        return await session.get_one(Device, device.id)
+
+
+async def pickled(device: Device) -> Device:
+    row: Device = pickle.loads(pickle.dumps(device))  # noqa: S301 - our own
+    return row
+
+
+async def unchanged(device: Device) -> Device:
+    return device
+
+
+@pytest.mark.parametrize("reach", [unchanged, found, created_twice, upserted, selected, pickled])
+@pytest.mark.parametrize("within", [False, True])
+async def test_rows_of_another_database_load_from_there(
+    hall: Hall, archive: Database, reach: Callable[[Device], Awaitable[Device]], within: bool
+) -> None:
+    """However they were come by: written, found or selected, in a transaction or not."""
+    for name, where in (("Default", Model.on("default")), ("Archive", Model.on("archive"))):
+        await where.create(User, user_id="ada", name=f"{name} Ada")
+    await Device.create(device_id="pump-1", user_id="ada")
+    stored = await Device.on("archive").create(device_id="pump-1", user_id="ada")
+    async with Model.on("archive").transaction() if within else nullcontext():
+        device = await reach(stored)
+    user = await device.awaitable_attrs.user
+    assert "Archive Ada" == user.name
+    assert [device.id] == [each.id for each in await user.awaitable_attrs.devices]
+    assert "Default Ada" == (await (await Device.find(device.id)).awaitable_attrs.user).name
+    Model.install(None, "archive")
+    with pytest.raises(DatabaseNotConfigured, match="no database 'archive'"):
+        await device.awaitable_attrs.sensor_readings
+
+
+async def test_what_is_loaded_in_a_transaction_is_what_it_has_written(hall: Hall) -> None:
+    """Also by an instance that was found before it began."""
+    async with Model.transaction():
+        await Machine.create(serial="c", hall_id=hall.id)
+        assert ["a", "b", "c"] == [machine.serial for machine in await hall.awaitable_attrs.machines]
