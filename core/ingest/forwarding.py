@@ -1,12 +1,12 @@
 """Forwarding dead letters to an MQTT topic, for people and programs that want to know of them at once."""
 
 import asyncio
+import json
 from typing import Protocol
 
 import structlog
 
 from core.dead_letter import DeadLetter, facts_of
-from core.encoding import encode
 from core.exceptions import BrokerError, ConfigurationError
 from core.mqtt.connection import Publication
 from core.routing.table import RouteTable
@@ -15,6 +15,7 @@ __all__ = ["Forwarder", "check_topic"]
 
 # Letters that wait while the broker is away; the table has them in any case.
 _MOST_WAITING = 1000
+_MOST_BYTES = 16 * 2**20
 
 _LAST_SECONDS = 2.0
 
@@ -53,26 +54,29 @@ class Forwarder:
         self._topic = topic
         self._sender = sender
         self._waiting: asyncio.Queue[DeadLetter] = asyncio.Queue(_MOST_WAITING)
+        self._bytes = 0
         self._failing = False
 
     def __call__(self, letter: DeadLetter) -> None:
         """Have a letter published soon."""
-        try:
-            self._waiting.put_nowait(letter)
-        except asyncio.QueueFull:
+        if self._waiting.full() or (self._bytes and self._bytes + _weight(letter) > _MOST_BYTES):
             self._tell("too many wait")
+            return
+        self._bytes += _weight(letter)
+        self._waiting.put_nowait(letter)
 
     async def run(self) -> None:
         """Publish, until cancelled."""
         while True:
             letter = await self._waiting.get()
             try:
-                await self._sender.send(Publication(self._topic, encode(facts_of(letter))))
-            except BrokerError as error:
-                self._tell(str(error))
+                await self._sender.send(Publication(self._topic, _written(letter)))
+            except Exception as error:  # noqa: BLE001 - a courtesy must not end the service, whatever is wrong with it
+                self._tell(str(error) if isinstance(error, BrokerError) else repr(error))
             else:
                 self._failing = False
             finally:
+                self._bytes -= _weight(letter)
                 self._waiting.task_done()
 
     def _tell(self, reason: str) -> None:
@@ -87,3 +91,12 @@ class Forwarder:
                 await self._waiting.join()
         except TimeoutError:
             self._tell("the service ends")
+
+
+def _weight(letter: DeadLetter) -> int:
+    return letter.message.size + len(letter.error) + len(letter.traceback or "")
+
+
+def _written(letter: DeadLetter) -> bytes:
+    """The letter as JSON; what has no form in UTF-8, a lone surrogate in a handler's words, becomes a question mark."""
+    return json.dumps(facts_of(letter), ensure_ascii=False).encode(errors="replace")

@@ -70,33 +70,60 @@ async def test_service_must_not_receive_its_own_letters(mosquitto: Mosquitto, ro
 class Broker:
     """Stands for a broker that is away at first."""
 
-    def __init__(self) -> None:
-        self.away = True
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
         self.sent: list[Publication] = []
 
     async def send(self, publication: Publication) -> None:
-        if self.away:
-            raise BrokerUnavailable("away")
+        if self.error is not None:
+            raise self.error
         self.sent.append(publication)
 
 
-def letter() -> DeadLetter:
-    return DeadLetter(Message("t", b""), None, "invalid", "", now() - timedelta(days=31))
+def letter(error: str = "", payload: bytes = b"") -> DeadLetter:
+    return DeadLetter(Message("t", payload), None, "invalid", error, now() - timedelta(days=31))
 
 
-async def test_broker_that_is_away_holds_nothing_up() -> None:
-    """Letters that cannot be forwarded are told of once, and never waited for without a bound."""
-    broker = Broker()
+@pytest.mark.parametrize("error", [BrokerUnavailable("away"), ValueError("a bug")], ids=["broker", "bug"])
+async def test_trouble_with_forwarding_holds_nothing_up(error: Exception) -> None:
+    """Letters that cannot be forwarded are told of once, never waited for without a bound, and end nothing."""
+    broker = Broker(error)
     forwarder = Forwarder("out", broker)
     with capture_logs() as logs:
         for _ in range(1001):
             forwarder(letter())
         task = asyncio.create_task(forwarder.run())
         await forwarder.drain()
-        broker.away = False
+        broker.error = None
         forwarder(letter())
         await forwarder.drain()
     assert (["warning"], 1) == ([line["log_level"] for line in logs if line["log_level"] != "debug"], len(broker.sent))
+    task.cancel()
+
+
+async def test_letters_of_which_text_is_no_text_are_forwarded() -> None:
+    """A handler may raise an error with a lone surrogate in it, taken from a payload; UTF-8 has no form for it."""
+    broker = Broker(None)
+    forwarder = Forwarder("out", broker)
+    task = asyncio.create_task(forwarder.run())
+    forwarder(letter("no \ud800, \u00e9\0"))
+    await forwarder.drain()
+    assert ["no ?, \u00e9\0"] == [msgspec.json.decode(publication.payload)["error"] for publication in broker.sent]
+    task.cancel()
+
+
+@pytest.mark.parametrize(("size", "count"), [(5 * 2**20, 3), (20 * 2**20, 1)])
+async def test_large_letters_that_wait_are_bounded_by_their_bytes(size: int, count: int) -> None:
+    """While the broker is away they wait in memory: 16 MiB of them, or a single larger one."""
+    broker = Broker(None)
+    forwarder = Forwarder("out", broker)
+    for _ in range(10):
+        forwarder(letter(payload=bytes(size)))
+    task = asyncio.create_task(forwarder.run())
+    await forwarder.drain()
+    forwarder(letter(payload=bytes(size)))
+    await forwarder.drain()
+    assert count + 1 == len(broker.sent)
     task.cancel()
 
 
