@@ -4,6 +4,9 @@ import msgspec
 
 __all__ = ["Message"]
 
+# Bytes that Python needs for a pair of texts, besides their characters.
+_PAIR = 160
+
 
 # A Struct, because it is made for every message: a frozen dataclass takes five times as long.
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -47,5 +50,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Bytes that the message weighs in a bounded window: topic and payload."""
-        return len(self.topic) + len(self.payload)
+        """Bytes that the message weighs in a bounded window: topic, payload and MQTT 5 properties."""
+        size = len(self.topic) + len(self.payload)
+        if self.user_properties:
+            size += sum(_PAIR + len(name) + len(value) for name, value in self.user_properties)
+        if self.response_topic or self.correlation_data or self.content_type:
+            size += len(self.response_topic or "") + len(self.correlation_data or b"") + len(self.content_type or "")
+        return size

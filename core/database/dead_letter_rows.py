@@ -17,6 +17,8 @@ EXCERPT = 4096
 _LONGEST_ERROR = 2000
 _LONGEST_TRACEBACK = 16_000
 _LONGEST_ROUTE = 255
+# Bytes of JSON.
+_LONGEST_PROPERTIES = 64 * 1024
 
 
 def row_of(letter: DeadLetter, max_payload: int) -> dict[str, Any]:
@@ -27,11 +29,11 @@ def row_of(letter: DeadLetter, max_payload: int) -> dict[str, Any]:
         max_payload: Bytes of a payload from which on only the beginning is kept.
     """
     message = letter.message
-    size = message.truncated_size or len(message.payload)
-    whole = not message.truncated_size and size <= max(max_payload, EXCERPT)
+    properties, cut = _fitting(properties_of(message))
+    size = (message.truncated_size or len(message.payload)) + cut
+    whole = not message.truncated_size and not cut and size <= max(max_payload, EXCERPT)
     digest = message.digest if message.truncated_size else hashlib.sha256(message.payload).digest()
     topic = _storable(message.topic)
-    properties = properties_of(message)
     if topic != message.topic:
         # JSON writes with escapes what the column cannot hold.
         properties["topic"] = message.topic
@@ -79,6 +81,26 @@ def letter_of(row: Mapping[Any, Any]) -> DeadLetter:
         id=row["id"],
         size=row["size"],
     )
+
+
+def _fitting(properties: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """Properties of which any server takes the JSON, marked if they are cut; and bytes of JSON that were cut."""
+    whole = len(json.dumps(properties))
+    if whole <= _LONGEST_PROPERTIES:
+        return properties, 0
+    pairs = properties.pop("user_properties", [])
+    kept: dict[str, Any] = {"cut": True, "user_properties": []}
+    room = _LONGEST_PROPERTIES - len(json.dumps(kept))
+    for name, value in properties.items():
+        if (size := len(json.dumps({name: value}))) <= room:
+            room -= size
+            kept[name] = value
+    for pair in pairs:
+        room -= len(json.dumps(pair)) + 2
+        if room < 0:
+            break
+        kept["user_properties"].append(pair)
+    return kept, whole - len(json.dumps(kept))
 
 
 def _storable(text: str) -> str:

@@ -186,6 +186,20 @@ async def test_any_message_can_be_kept(letters: DeadLetters) -> None:
     assert (message, True) == (stored.message, stored.whole)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("t", b"p", user_properties=(("k", '"' * 60_000),) * 80),
+        Message("t", b"p", response_topic="\U0001f600" * 16_000, correlation_data=b"x" * 65_000),
+        Message("t" + "\0" * 60_000, b"p"),
+    ],
+    ids=["user properties", "other properties", "topic"],
+)
+async def test_no_property_is_too_large_for_a_letter(letters: DeadLetters, message: Message) -> None:
+    """Or the message would be held for ever: what no server takes is cut."""
+    assert await letters.add(a_letter(message))
+
+
 @pytest.mark.parametrize("fresh_database", ["mariadb"], indirect=True)
 async def test_payload_larger_than_the_server_takes_is_kept_in_part(letters: DeadLetters) -> None:
     """Where the whole row is refused, the beginning of the payload is kept with what tells the whole."""

@@ -78,6 +78,35 @@ def test_payload_above_the_bound_is_cut(size: int, kept: int) -> None:
     assert (kept == size) == letter_of(stored(row)).whole
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user_properties": (("k", "v" * 30_000),) * 80},
+        {"user_properties": (("k", '"' * 60_000),) * 80, "payload": b""},
+        {"response_topic": "\U0001f600" * 16_000, "correlation_data": b"x" * 65_000, "content_type": "\0" * 60_000},
+    ],
+    ids=["many", "escaped", "all others"],
+)
+def test_properties_above_the_bound_are_cut(fields: dict[str, Any]) -> None:
+    """The first ones are kept, whole; the letter says so, and that it is not the whole message."""
+    before = letter(Message("t", **{"payload": b"p", "content_type": "x"} | fields))
+    row = stored(row_of(before, 5000))
+    after = letter_of(row)
+    assert len(row["properties"]) <= 64 * 1024
+    assert '"cut": true' in row["properties"]
+    assert not after.whole
+    assert before.message.payload == after.message.payload
+    pairs = after.message.user_properties
+    assert before.message.user_properties[: len(pairs)] == pairs
+
+
+def test_properties_that_fit_are_not_cut_for_the_rest() -> None:
+    """Each other property stays, and the user properties from the first on."""
+    message = Message("t", b"", content_type="x", user_properties=(("a", "1" * 60_000), ("b", "2" * 60_000)))
+    after = letter_of(stored(row_of(letter(message), 0)))
+    assert ("x", message.user_properties[:1]) == (after.message.content_type, after.message.user_properties)
+
+
 def test_message_that_came_cut_keeps_its_size_and_digest() -> None:
     """A driver that passes over most of a payload tells how much it was."""
     digest = hashlib.sha256(b"all").digest()

@@ -279,3 +279,24 @@ def test_late_message_of_an_old_connection_is_in_nobodys_way() -> None:
     assert [new] == settle(window, window.admit(new))
     assert [] == settle(window, old)
     assert 0 == len(window)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user_properties": (("k", "x" * 60_000),)},
+        {"user_properties": (("", ""),) * 1000},
+        {"response_topic": "x" * 60_000},
+        {"correlation_data": b"x" * 60_000},
+        {"content_type": "x" * 60_000},
+    ],
+    ids=["large pair", "many pairs", "response topic", "correlation data", "content type"],
+)
+def test_properties_weigh_like_a_payload(fields: dict[str, object]) -> None:
+    """What fills the memory fills the window, wherever in the message it is."""
+    window = Window(1000, 100_000)
+    held = [window.admit(message(number, **fields)) for number in (1, 2)]
+    assert window.full
+    for slot in held:
+        settle(window, slot)
+    assert 0 == window._bytes
