@@ -12,6 +12,9 @@ from core.exceptions import DatabaseUnavailable, MqueductError
 
 __all__ = ["Chore", "repeat"]
 
+# Seconds that a chore may take at least.
+_LEAST_TIME = 600.0
+
 logger = structlog.get_logger(__name__)
 
 
@@ -30,6 +33,15 @@ class Chore:
     work: Callable[[], Awaitable[object]]
 
 
+async def _in_time(chore: Chore) -> None:
+    limit = max(chore.every, _LEAST_TIME)
+    try:
+        async with asyncio.timeout(limit):
+            await chore.work()
+    except TimeoutError as error:
+        raise DatabaseUnavailable(f"it was not done after {limit:g} s; a server that vanished never answers") from error
+
+
 async def repeat(chore: Chore) -> None:
     """Do a chore again and again, until cancelled.
 
@@ -40,7 +52,7 @@ async def repeat(chore: Chore) -> None:
     failing = False
     while True:
         try:
-            await chore.work()
+            await _in_time(chore)
         except DatabaseUnavailable as error:
             log = logger.debug if failing else logger.warning
             log("a chore waits for the database", chore=chore.name, reason=str(error))

@@ -39,6 +39,9 @@ __all__ = ["Database"]
 
 T = TypeVar("T")
 
+# Seconds, where statements may take for ever (DB_STATEMENT_TIMEOUT=0): a server that vanished would.
+_LONGEST_FLUSH = 120.0
+
 
 class Database(Connections):
     """One database and the verbs of ``Model`` on it; connects when it is first used.
@@ -307,4 +310,4 @@ class Database(Connections):
 
 
 def _flush_deadline(backend: str, statement_timeout: float) -> float | None:
-    return None if backend == "sqlite" or not statement_timeout else statement_timeout * 1.5
+    return None if backend == "sqlite" else statement_timeout * 1.5 or _LONGEST_FLUSH

@@ -13,6 +13,7 @@ from core.database.database import Database
 from core.database.dead_letter_rows import letter_of, row_of
 from core.database.errors import translated
 from core.database.metadata import dead_letter_table, metadata
+from core.database.own_work import own_work
 from core.dead_letter import DeadLetter, fingerprint
 from core.exceptions import InvalidValue
 
@@ -109,9 +110,8 @@ class DeadLetters:
 
     async def _knows(self, fingerprint: str) -> bool:
         statement = select(_table.c.id).where(_table.c.fingerprint == fingerprint).limit(1)
-        with translated():
-            async with self._database.engine.connect() as connection:
-                return await connection.scalar(statement) is not None
+        async with own_work(self._database.engine) as connection:
+            return await connection.scalar(statement) is not None
 
     async def count(self, selection: Selection = Selection()) -> int:  # noqa: B008 - immutable
         """How many letters there are."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database.errors import translated
 from core.database.metadata import subscription_table
+from core.database.own_work import own_work
 
 __all__ = ["FilterMemory"]
 
@@ -30,32 +30,28 @@ class FilterMemory:
             filters: QoS by topic filter.
         """
         table = subscription_table
-        with translated():
-            async with self._engine.begin() as connection:
-                await connection.execute(delete(table).where(table.c.client_id == client_id))
-                await connection.execute(
-                    insert(table).values(client_id=client_id, filters=json.dumps(dict(filters), sort_keys=True))
-                )
+        async with own_work(self._engine) as connection:
+            await connection.execute(delete(table).where(table.c.client_id == client_id))
+            await connection.execute(
+                insert(table).values(client_id=client_id, filters=json.dumps(dict(filters), sort_keys=True))
+            )
 
     async def remembered_filters(self, client_id: str) -> dict[str, int]:
         """The topic filters noted for a client id, QoS by filter; empty for a new one."""
         table = subscription_table
-        with translated():
-            async with self._engine.connect() as connection:
-                found = await connection.scalar(select(table.c.filters).where(table.c.client_id == client_id))
+        async with own_work(self._engine) as connection:
+            found = await connection.scalar(select(table.c.filters).where(table.c.client_id == client_id))
         return json.loads(found) if found else {}
 
     async def forget_filters(self, client_id: str) -> None:
         """The session of a client id is no more."""
         table = subscription_table
-        with translated():
-            async with self._engine.begin() as connection:
-                await connection.execute(delete(table).where(table.c.client_id == client_id))
+        async with own_work(self._engine) as connection:
+            await connection.execute(delete(table).where(table.c.client_id == client_id))
 
     async def remembered_client_ids(self, prefix: str) -> list[str]:
         """The client ids that begin with some text and for which filters are noted."""
         table = subscription_table
         statement = select(table.c.client_id).where(table.c.client_id.startswith(prefix, autoescape=True))
-        with translated():
-            async with self._engine.connect() as connection:
-                return list(await connection.scalars(statement))
+        async with own_work(self._engine) as connection:
+            return list(await connection.scalars(statement))

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from sqlalchemy import Update, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database.errors import translated
 from core.database.metadata import lease_table
+from core.database.own_work import own_work
 from core.exceptions import UniqueViolation
 
 __all__ = ["LeaseRow", "Leases"]
@@ -39,9 +39,8 @@ class Leases:
     async def read(self, client_id: str) -> LeaseRow | None:
         """Look at a lease; ``None`` if there never was one."""
         statement = select(_table.c.holder, _table.c.beat).where(_table.c.client_id == client_id)
-        with translated():
-            async with self._engine.connect() as connection:
-                row = (await connection.execute(statement)).one_or_none()
+        async with own_work(self._engine) as connection:
+            row = (await connection.execute(statement)).one_or_none()
         return None if row is None else LeaseRow(row.holder, row.beat)
 
     async def take(self, client_id: str, holder: str, former: LeaseRow | None) -> bool:
@@ -60,9 +59,8 @@ class Leases:
             statement = update(_table).where(_table.c.client_id == client_id, as_read)
             return await self._changed(statement.values(holder=holder, beat=former.beat + 1))
         try:
-            with translated():
-                async with self._engine.begin() as connection:
-                    await connection.execute(insert(_table).values(client_id=client_id, holder=holder, beat=1))
+            async with own_work(self._engine) as connection:
+                await connection.execute(insert(_table).values(client_id=client_id, holder=holder, beat=1))
         except UniqueViolation:
             return False
         return True
@@ -81,15 +79,13 @@ class Leases:
 
     async def client_ids(self) -> list[str]:
         """The client ids for which there ever was a lease."""
-        with translated():
-            async with self._engine.connect() as connection:
-                return list(await connection.scalars(select(_table.c.client_id)))
+        async with own_work(self._engine) as connection:
+            return list(await connection.scalars(select(_table.c.client_id)))
 
     @staticmethod
     def _of(client_id: str, holder: str) -> Update:
         return update(_table).where(_table.c.client_id == client_id, _table.c.holder == holder)
 
     async def _changed(self, statement: Update) -> bool:
-        with translated():
-            async with self._engine.begin() as connection:
-                return bool((await connection.execute(statement)).rowcount)
+        async with own_work(self._engine) as connection:
+            return bool((await connection.execute(statement)).rowcount)

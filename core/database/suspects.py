@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import ColumnElement, Update, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from core.database.errors import translated
 from core.database.metadata import run_table, suspect_table
+from core.database.own_work import own_work
 
 __all__ = ["Suspects"]
 
@@ -32,21 +32,19 @@ class Suspects:
         Returns:
             Whether the process before this one went down without ``end``.
         """
-        with translated():
-            async with self._engine.begin() as connection:
-                running = await connection.scalar(select(_runs.c.running).where(_runs.c.client_id == self._client_id))
-                if running is None:
-                    await connection.execute(insert(_runs).values(client_id=self._client_id, running=True))
-                elif not running:
-                    await connection.execute(self._mark(running=True))
+        async with own_work(self._engine) as connection:
+            running = await connection.scalar(select(_runs.c.running).where(_runs.c.client_id == self._client_id))
+            if running is None:
+                await connection.execute(insert(_runs).values(client_id=self._client_id, running=True))
+            elif not running:
+                await connection.execute(self._mark(running=True))
         return bool(running)
 
     async def end(self) -> None:
         """Note that the process stops in order: nothing is suspected any more."""
-        with translated():
-            async with self._engine.begin() as connection:
-                await connection.execute(delete(_suspects).where(_suspects.c.client_id == self._client_id))
-                await connection.execute(self._mark(running=False))
+        async with own_work(self._engine) as connection:
+            await connection.execute(delete(_suspects).where(_suspects.c.client_id == self._client_id))
+            await connection.execute(self._mark(running=False))
 
     def _mark(self, *, running: bool) -> Update:
         return update(_runs).where(_runs.c.client_id == self._client_id).values(running=running)
@@ -54,29 +52,24 @@ class Suspects:
     async def attempts(self, fingerprints: Iterable[str]) -> Mapping[str, int]:
         """How often each message was begun since the first crash; those that never were are left out."""
         statement = select(_suspects.c.fingerprint, _suspects.c.attempts).where(self._these(fingerprints))
-        with translated():
-            async with self._engine.connect() as connection:
-                return {row.fingerprint: row.attempts for row in await connection.execute(statement)}
+        async with own_work(self._engine) as connection:
+            return {row.fingerprint: row.attempts for row in await connection.execute(statement)}
 
     async def count(self, fingerprints: Iterable[str]) -> None:
         """Note that messages are about to be handled once more."""
         names = set(fingerprints)
-        with translated():
-            async with self._engine.begin() as connection:
-                known = set(await connection.scalars(select(_suspects.c.fingerprint).where(self._these(names))))
-                more = update(_suspects).where(self._these(known)).values(attempts=_suspects.c.attempts + 1)
-                await connection.execute(more)
-                new = [
-                    {"client_id": self._client_id, "fingerprint": name, "attempts": 1} for name in sorted(names - known)
-                ]
-                if new:
-                    await connection.execute(insert(_suspects), new)
+        async with own_work(self._engine) as connection:
+            known = set(await connection.scalars(select(_suspects.c.fingerprint).where(self._these(names))))
+            more = update(_suspects).where(self._these(known)).values(attempts=_suspects.c.attempts + 1)
+            await connection.execute(more)
+            new = [{"client_id": self._client_id, "fingerprint": name, "attempts": 1} for name in sorted(names - known)]
+            if new:
+                await connection.execute(insert(_suspects), new)
 
     async def forget(self, fingerprints: Iterable[str]) -> None:
         """Messages were handled, or set aside: they are innocent."""
-        with translated():
-            async with self._engine.begin() as connection:
-                await connection.execute(delete(_suspects).where(self._these(fingerprints)))
+        async with own_work(self._engine) as connection:
+            await connection.execute(delete(_suspects).where(self._these(fingerprints)))
 
     def _these(self, fingerprints: Iterable[str]) -> ColumnElement[bool]:
         return (_suspects.c.client_id == self._client_id) & _suspects.c.fingerprint.in_(sorted(fingerprints))

@@ -78,3 +78,22 @@ async def test_what_is_no_error_of_ours_ends_it(pauses: list[float]) -> None:
     """A mistake in a chore is no state to live with."""
     with pytest.raises(ZeroDivisionError):
         await repeat(Chore("dusting", 100.0, Work(ZeroDivisionError())))
+
+
+async def test_one_that_never_ends(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chore that waits for a server which has vanished is begun anew, and the log says so."""
+    monkeypatch.setattr(chores, "_LEAST_TIME", 0.01)
+    begun = asyncio.Semaphore(0)
+
+    async def wait_for_ever() -> None:
+        begun.release()
+        await asyncio.Event().wait()
+
+    with capture_logs() as logs:
+        task = asyncio.create_task(repeat(Chore("dusting", 0.0, wait_for_ever)))
+        for _ in range(3):
+            await begun.acquire()
+        task.cancel()
+        await asyncio.wait([task])
+    assert [7.0, 7.0] == pauses
+    assert "a chore waits for the database" == logs[0]["event"]
