@@ -10,7 +10,7 @@ import uvloop
 
 from core.database.migrations import Migrations, SchemaState, Step
 
-__all__ = ["Migrating", "add_migration_commands"]
+__all__ = ["Further", "Migrating", "add_migration_commands"]
 
 T = TypeVar("T")
 

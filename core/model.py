@@ -1,7 +1,7 @@
 """Model: the base class of all models and the facade over the one installed database."""
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self, TypeVar, Unpack, cast, overload
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from core.database.attributes import prepare_attributes
-from core.database.bound import Bound
+from core.database.bound import Bound, model_of
 from core.database.changes import delete_where, update_rows, update_where
 from core.database.database import Database
 from core.database.json import Json
@@ -27,6 +27,7 @@ from core.database.transactions import Transaction
 from core.database.types import BigId, Instant, PortableEnum
 from core.database.unit_of_work import UnitOfWork
 from core.database.upserts import Names, UpsertOptions
+from core.database.values import is_sql
 from core.exceptions import ConfigurationError, DatabaseNotConfigured
 from core.instants import now, to_instant
 
@@ -175,7 +176,7 @@ class Model(DeclarativeBase):
         Raises:
             DatabaseNotConfigured: There is no database of that name.
         """
-        return cast("type[Self]", Bound(cls, Model._database_named(name)))
+        return cast("type[Self]", Bound(model_of(cls), Model._database_named(name)))
 
     @overload
     @classmethod
@@ -370,7 +371,7 @@ class Model(DeclarativeBase):
             UnknownField: A name is no attribute of the model.
         """
         model, rest = cls._split(arguments)
-        if len(rest) == 1 and isinstance(rest[0], (Mapping, list, tuple)) and not values:
+        if len(rest) == 1 and isinstance(rest[0], Iterable) and not is_sql(rest[0]) and not values:
             rows = [rest[0]] if isinstance(rest[0], Mapping) else rest[0]
             return await cls.database().change(*update_rows(model, rows, key))
         if key is not None:
@@ -486,9 +487,7 @@ class Model(DeclarativeBase):
 
     @classmethod
     def _target(cls, model: Any = None) -> type[Any]:
-        target = model or cls
-        if isinstance(target, Bound):
-            target = target._model
+        target: type[Any] = model_of(model or cls)
         if target is Model:
             raise TypeError("say which model: Model.create(Device, ...) or Device.create(...)")
         if "__mapper__" not in getattr(target, "__dict__", ()):

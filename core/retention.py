@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from core.database import retention
+from core.database.bound import model_of
 from core.durations import to_duration
 from core.exceptions import InvalidQuery
 from core.instants import now
@@ -28,7 +29,7 @@ async def prune(
     Rows that are only marked as deleted are removed like all others.
 
     Args:
-        model: The model.
+        model: The model; on another database ``SensorReading.on("archive")``.
         older_than: ``"45s"``, ``"90m"``, ``"12h"``, ``"30d"``, ``"2w"`` or a timedelta.
         time: The attribute with the time of a row; without it the only ``Instant`` that is never NULL.
         batch: Rows per transaction, at most.
@@ -38,7 +39,7 @@ async def prune(
         How many rows were removed.
 
     Raises:
-        InvalidQuery: It is not clear which rows are old, or how to find them.
+        InvalidQuery: It is not clear which rows are old, or how to find them; or a transaction is open.
         UnknownField: ``time`` is no attribute of the model.
         InvalidValue: Other rows refer to one of them.
         DatabaseUnavailable: The database cannot serve now; what was removed before stays removed.
@@ -50,5 +51,7 @@ async def prune(
         raise InvalidQuery(f"older_than: {error}") from error
     if not isinstance(batch, int) or batch < 1:
         raise InvalidQuery("batch must be a whole number of rows, 1 at least")
-    column = retention.time_column(model, time)
-    return await retention.prune(Model.database(), model, column, before, batch, progress)
+    database, plain = model.database(), model_of(model)
+    if database.within() is not None:
+        raise InvalidQuery("prune commits by itself, batch by batch; fix: call it outside of the transaction")
+    return await retention.prune(database, plain, retention.time_column(plain, time), before, batch, progress)

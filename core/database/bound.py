@@ -3,10 +3,15 @@
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from core.exceptions import InvalidQuery
+
 if TYPE_CHECKING:
     from core.database.database import Database
 
-__all__ = ["Bound"]
+__all__ = ["Bound", "model_of"]
+
+# They are about all databases.
+_REFUSED = frozenset({"cleanup", "configure", "install"})
 
 
 class Bound:
@@ -29,8 +34,17 @@ class Bound:
         return self._database
 
     def __getattr__(self, name: str) -> Any:
+        if name in _REFUSED:
+            raise InvalidQuery(
+                f"{name} is not for one of several databases; fix: Model.{name}(), or .database().close() to close one"
+            )
         found = getattr(self._model, name)
         if isinstance(found, MethodType) and found.__self__ is self._model:
             # They ask their class for the database, and find this object's.
             return MethodType(found.__func__, self)
         return found
+
+
+def model_of(model: Any) -> Any:
+    """The model itself, where another database stands in for it."""
+    return model._model if isinstance(model, Bound) else model

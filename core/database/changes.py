@@ -1,12 +1,14 @@
 """Statements that change or delete rows which are there already."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import ColumnExpressionArgument, Delete, Update, and_, case, delete, inspect, literal, tuple_, update
 from sqlalchemy.orm import Mapper
 
 from core.database.rows import check_names, checked, natural_key
+from core.database.values import is_sql
 from core.exceptions import InvalidQuery, InvalidValue
 
 __all__ = ["delete_where", "update_rows", "update_where"]
@@ -43,7 +45,7 @@ def delete_where(model: type[Any], criteria: Criteria) -> Delete:
 
 
 def update_rows(
-    model: type[Any], rows: Sequence[Mapping[str, Any]], key: str | Sequence[str] | None
+    model: type[Any], rows: Iterable[Mapping[str, Any]], key: str | Sequence[str] | None
 ) -> Iterator[Update]:
     """Change many rows, each to values of its own, with one statement for every thousand of them.
 
@@ -53,7 +55,7 @@ def update_rows(
         key: The attributes by which rows are known; the natural key, or else the primary key, if not given.
 
     Raises:
-        InvalidQuery: The model has no key, or there is nothing to change.
+        InvalidQuery: The model has no key, there is nothing to change, or a value is an SQL expression.
         InvalidValue: A row lacks part of the key, or a value does not fit its column.
         UnknownField: A name is no attribute of the model.
     """
@@ -61,13 +63,14 @@ def update_rows(
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         values = checked(model, row)
+        _refuse_sql(model, values)
         missing = [name for name in names if values.get(name) is None]
         if missing:
             raise InvalidValue(f"{model.__name__}: an update needs {', '.join(missing)} in every row")
         found = merged.setdefault(tuple(values.pop(name) for name in names), {})
         found.update(values)
     changes = {known: values for known, values in merged.items() if values}
-    if rows and not changes:
+    if merged and not changes:
         raise InvalidQuery(f"the rows of {model.__name__} name nothing but their key, so that nothing is changed")
     for part in _parts(changes, len(names)):
         yield _statement(model, names, part)
@@ -88,7 +91,7 @@ def _parts(
     part: dict[tuple[Any, ...], dict[str, Any]] = {}
     parameters = 0
     # In the order of their keys, so that two writers cannot wait for each other.
-    for known in sorted(changes):
+    for known in sorted(changes, key=_sortable):
         needed = width + len(changes[known]) * (width + 1)
         if part and (len(part) == _MOST_ROWS or parameters + needed > _MOST_PARAMETERS):
             yield part
@@ -97,6 +100,19 @@ def _parts(
         parameters += needed
     if part:
         yield part
+
+
+def _sortable(known: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.name if isinstance(value, Enum) else value for value in known)
+
+
+def _refuse_sql(model: type[Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if is_sql(value):
+            raise InvalidQuery(
+                f"{model.__name__}.{name} is an SQL expression, which rows cannot have; fix: update by criteria, "
+                f"update({model.__name__}, ..., {name}=...), which takes them"
+            )
 
 
 def _statement(model: type[Any], names: Sequence[str], part: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> Update:

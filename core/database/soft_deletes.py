@@ -10,6 +10,7 @@ from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Mapped, ORMExecuteState, Session, UOWTransaction, mapped_column, with_loader_criteria
 from sqlalchemy.sql.base import Executable
 
+from core.database.bound import model_of
 from core.database.types import Instant
 from core.exceptions import InvalidQuery
 from core.instants import now
@@ -55,8 +56,9 @@ class SoftDeletes:
         Raises:
             InvalidQuery: There is no criterion.
         """
-        statement = sql_update(cls).where(*_some(cls, criteria), cls.is_deleted)
-        return await _run(cls, statement.values(is_deleted=False, deleted_at=None))
+        model = model_of(cls)
+        statement = sql_update(model).where(*_some(model, criteria), model.is_deleted)
+        return await _run(cls.database(), statement.values(is_deleted=False, deleted_at=None))
 
     @classmethod
     async def force_delete(cls, *criteria: ColumnExpressionArgument[bool]) -> int:
@@ -72,7 +74,9 @@ class SoftDeletes:
             InvalidQuery: There is no criterion.
             InvalidValue: Other rows refer to one of them.
         """
-        return await _run(cls, delete(cls).where(*_some(cls, criteria)).execution_options(**{_FOR_GOOD: True}))
+        model = model_of(cls)
+        statement = delete(model).where(*_some(model, criteria))
+        return await _run(cls.database(), statement.execution_options(**{_FOR_GOOD: True}))
 
 
 def with_deleted(statement: AnyExecutable) -> AnyExecutable:
@@ -140,9 +144,9 @@ def _some(
     return criteria
 
 
-async def _run(model: type[SoftDeletes], statement: Update | Delete) -> int:
+async def _run(database: "Database", statement: Update | Delete) -> int:
     options = {_SHOWN: True, "synchronize_session": False}
-    async with model.database().writing() as session:
+    async with database.writing() as session:
         result = await session.execute(statement, execution_options=options)
     assert isinstance(result, CursorResult)
     return result.rowcount

@@ -126,6 +126,8 @@ async def test_a_further_database_is_migrated_by_name(
     assert (0, "") == (done.returncode, done.stderr)
     assert "at the newest revision" in run(["migrate:status", "--database", "archive"], variables).stdout
     assert "pending" in run(["migrate:status"], variables).stdout
+    kept = run(["timeseries:maintain", "--database", "archive"], variables)
+    assert (0, "") == (kept.returncode, kept.stderr)
     assert 0 == run(["migrate:fresh", "--yes", "--database", "archive"], variables).returncode
     assert 0 == run(["migrate:rollback", "100", "--database", "archive"], variables).returncode
     wrong = run(["migrate", "--database", "lake"], variables)

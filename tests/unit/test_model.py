@@ -18,6 +18,7 @@ from core.exceptions import (
     ConfigurationError,
     DatabaseNotConfigured,
     DatabaseUnavailable,
+    InvalidQuery,
     InvalidValue,
     SchemaError,
     UniqueViolation,
@@ -97,6 +98,18 @@ class Cell(Model):
     row: Mapped[str] = mapped_column("r", String(10), primary_key=True)
     column: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     readings: Mapped[int] = mapped_column(default=0)
+
+
+class LampColour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Lamp(Model):
+    __tablename__ = "model_lamps"
+
+    colour: Mapped[LampColour] = mapped_column(primary_key=True)
+    watts: Mapped[int] = mapped_column(default=0)
 
 
 class Absent(Model):
@@ -180,6 +193,30 @@ async def test_the_same_verbs_run_on_another_database(database: Database) -> Non
     assert "<Pump on sqlite" in repr(archive)
     with pytest.raises(TypeError, match="say which model"):
         await Model.on("archive").all()
+
+
+@pytest.mark.parametrize("verb", ["cleanup", "configure", "install"])
+async def test_what_is_about_all_databases_is_refused_on_one(database: Database, verb: str) -> None:
+    """It would close or replace those that nobody has named."""
+    Model.install(Database("sqlite://"), "archive")
+    with pytest.raises(InvalidQuery, match=rf"fix: Model\.{verb}\(\)"):
+        getattr(Model.on("archive"), verb)
+    assert database is Model.database()
+    assert Model.on("archive").database() is Pump.on("default").on("archive").database()
+
+
+async def test_rows_may_be_known_by_an_enumeration(database: Database) -> None:
+    """Though its members have no order; and rows may come from a generator."""
+    await Lamp.insert([{"colour": "red"}, {"colour": "blue"}])
+    assert 2 == await Lamp.update({"colour": colour, "watts": watts} for watts, colour in enumerate(LampColour))
+    assert {LampColour.RED: 0, LampColour.BLUE: 1} == {lamp.colour: lamp.watts for lamp in await Lamp.all()}
+
+
+@pytest.mark.parametrize("row", [{"colour": "red", "watts": func.abs(3)}, {"colour": func.lower("RED"), "watts": 3}])
+async def test_rows_of_an_update_hold_no_sql(database: Database, row: dict[str, Any]) -> None:
+    """The message says what takes it."""
+    with pytest.raises(InvalidQuery, match=r"is an SQL expression.*fix: update by criteria"):
+        await Lamp.update([row])
 
 
 async def test_a_database_of_no_name_is_named(database: Database) -> None:

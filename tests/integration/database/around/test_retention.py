@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,24 @@ async def test_marked_rows_are_removed_for_good(database: Database) -> None:
     assert 1 == await prune(Machine, older_than="2d", time="created_at")
     async with await Model.get_session() as session:
         assert 0 == await session.scalar(text("SELECT count(*) FROM around_machines"))
+
+
+async def test_another_database_is_pruned(database: Database, tmp_path: Path) -> None:
+    """Its rows and no others."""
+    archive = Database(f"sqlite:///{tmp_path / 'archive.db'}")
+    Model.install(archive, "archive")
+    await archive.create_tables()
+    for model in (Indexed, Indexed.on("archive")):
+        await model.insert(rows(Indexed, times()))
+    assert OLD == await prune(Indexed.on("archive"), older_than="30d")
+    assert (YOUNG, OLD + YOUNG) == (await Indexed.on("archive").count(), await Indexed.count())
+
+
+async def test_pruning_within_a_transaction_is_refused(database: Database) -> None:
+    """Its own transactions would wait for the rows that this one has locked."""
+    async with Model.transaction():
+        with pytest.raises(InvalidQuery, match="outside of the transaction"):
+            await prune(Indexed, older_than="30d")
 
 
 async def test_writing_goes_on_meanwhile(database: Database) -> None:

@@ -1,5 +1,6 @@
 """Deleted rows are hidden from every read, on each database, and can come back."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -115,6 +116,19 @@ async def test_restore_and_force_delete_count_their_rows(hall: Hall) -> None:
         await Machine.force_delete()
     with pytest.raises(InvalidQuery, match="which rows of Machine"):
         await Machine.restore()
+
+
+async def test_rows_of_another_database_are_marked_there(hall: Hall, tmp_path: Path) -> None:
+    """They come back and are removed there, too; those of the same keys here stay as they are."""
+    Model.install(Database(f"sqlite:///{tmp_path / 'archive.db'}"), "archive")
+    archive = Machine.on("archive")
+    await archive.create_tables()
+    await archive.insert([{"serial": "a"}, {"serial": "b"}])
+    assert 2 == await archive.delete(Machine.serial.in_(["a", "b"]))
+    assert 1 == await archive.restore(Machine.serial == "a")
+    assert ["a"] == [machine.serial for machine in await archive.all()]
+    assert 2 == await archive.force_delete(Machine.serial.in_(["a", "b"]))
+    assert ["b"] == await serials()
 
 
 async def test_a_redelivery_does_not_bring_a_row_back(hall: Hall, database: Database) -> None:
