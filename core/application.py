@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import structlog
 from core.chores import repeat
 from core.concurrency import first_of
 from core.database.database import Database
-from core.database.databases import reach_all
+from core.database.databases import ping_all, reach_all
 from core.database.dead_letters import DeadLetters
 from core.database.errors import translate
 from core.database.filter_memory import FilterMemory
@@ -183,6 +184,7 @@ class Application:
             self.dead_letters,
             self._forwarding(),
             threads=self.ingest.window,
+            ping=functools.partial(ping_all, self.database, self.further),
         )
         self._consumer = self._new_consumer()
         self._suspects = Suspects(self.database.engine, self.broker.client_id)

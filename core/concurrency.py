@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-__all__ = ["first_of"]
+__all__ = ["first_of", "is_cancellation"]
 
 
 async def first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
@@ -24,3 +24,9 @@ async def first_of(*coroutines: Coroutine[Any, Any, Any]) -> None:
     errors = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
     if errors:
         raise errors[0]
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether an error is the cancellation of the running task, not a library's that only looks like it."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,11 +1,11 @@
 """Answers: what actions return goes to who asked."""
 
-import asyncio
 from typing import Any, Protocol
 
 import structlog
 
 from core import topics
+from core.concurrency import is_cancellation
 from core.context import Client
 from core.encoding import encode
 from core.exceptions import PublishError, words_of
@@ -42,15 +42,9 @@ async def answer(sender: Sender, match: RouteMatch, message: Message, result: An
             raise PublishError(f"the response topic {topic!r:.80} cannot be used: {problem}")
         await sender.send(Publication(topic, _encoded(result), correlation_data=message.correlation_data))
     except BaseException as error:
-        if _given_up(error):
+        if is_cancellation(error):
             raise
         logger.error("the answer was not sent", topic=message.topic, reply=topic, reason=words_of(error))
-
-
-def _given_up(error: BaseException) -> bool:
-    """Whether the task is being cancelled, and it is not an error that only looks so."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _problem(topic: str, match: RouteMatch) -> str | None:

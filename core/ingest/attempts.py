@@ -17,8 +17,9 @@ __all__ = ["Attempts", "described"]
 _OUTAGE_PAUSES = 0.2, 4.0
 _LONGEST_PAUSE = 30.0
 
-# For errors of the database that nobody has classified.
-_UNKNOWN_RETRIES = 3
+# For errors of the database that nobody has classified, and for handlers that are cut off in it although it serves:
+# it may have come back a moment ago, and not over every connection.
+_UNCERTAIN_RETRIES = 3
 
 logger = structlog.get_logger(__name__)
 
@@ -49,14 +50,16 @@ class Attempts:
 
     async def another(self, failure: Failure) -> bool:
         """Wait for the next attempt, if there is one; the clock of the handler then runs again."""
-        if failure.outage is not None:
+        cut_off = await self._outages.at_fault(failure.outage)
+        if failure.outage is not None and not cut_off:
             await self._wait_out(failure.outage)
             return True
         self.failed += 1
-        if not failure.repeatable or self.failed > self._allowed(failure):
+        uncertain = cut_off or failure.unknown
+        if not (cut_off or failure.repeatable) or self.failed > self._allowed(uncertain=uncertain):
             return False
         pause = self._pauses.next()
-        if pause >= self._clock.remaining():
+        if not cut_off and pause >= self._clock.remaining():
             return False
         logger.info(
             "handler failed; it is tried again",
@@ -67,14 +70,17 @@ class Attempts:
         )
         self._outages.repeated()
         await asyncio.sleep(pause)
-        self._clock.go_on()
+        if cut_off:
+            self._clock.begin()
+        else:
+            self._clock.go_on()
         return True
 
-    def _allowed(self, failure: Failure) -> int:
+    def _allowed(self, *, uncertain: bool) -> int:
         if self._work.together:
             # Each of its messages has attempts of its own, and one of them alone may be what is wrong.
             return 0
-        return max(self._route.retries, _UNKNOWN_RETRIES if failure.unknown else 0)
+        return max(self._route.retries, _UNCERTAIN_RETRIES if uncertain else 0)
 
     async def _wait_out(self, outage: MqueductError) -> None:
         # Two transactions that met are no outage yet; that they meet again and again is told.

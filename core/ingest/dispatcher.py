@@ -17,7 +17,7 @@ from core.ingest.answers import Sender, answer
 from core.ingest.attempts import Attempts, described
 from core.ingest.dead_letters import DeadLetterOffice, LetterStore
 from core.ingest.deadlines import Deadline, Deadlines
-from core.ingest.outage import Outages, Translate
+from core.ingest.outage import Outages, Ping, Translate
 from core.ingest.outcome import PROCESSED, Disposition, Failure, Outcome, Reason
 from core.ingest.work import Action, Admission, Batch, Job, Work
 from core.loop_lag import Suspect
@@ -46,6 +46,7 @@ class Dispatcher:
         letters: Keeps what cannot be handled; without it that is only logged, for tests.
         forward: Called with every new dead letter.
         threads: How many ``def`` handlers may run at once, each in a thread; no more than 200 do.
+        ping: Raises a ``DatabaseError`` unless the databases serve.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class Dispatcher:
         letters: LetterStore | None = None,
         forward: Callable[[DeadLetter], None] | None = None,
         threads: int = _MOST_THREADS,
+        ping: Ping | None = None,
     ) -> None:
         self._client = client
         self._timeout = timeout
-        self._outages = Outages(translate)
+        self._outages = Outages(translate, ping)
         self._office = DeadLetterOffice(letters, self._outages, forward)
         self._deadlines = Deadlines()
         self._context = contextvars.copy_context()

@@ -1,7 +1,8 @@
 """Outages: telling errors of the infrastructure from errors of a message, and speaking of them once."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
 
@@ -19,17 +20,26 @@ from core.exceptions import (
 )
 from core.ingest.outcome import Reason
 
-__all__ = ["OUTAGES", "Outages", "Translate"]
+__all__ = ["OUTAGES", "Outages", "Ping", "Translate", "Unanswered"]
 
 Translate = Callable[[BaseException], MqueductError | None]
+Ping = Callable[[], Awaitable[object]]
 
 OUTAGES = (DatabaseUnavailable, SchemaError, BrokerUnavailable)
 """Errors that say nothing against the message: it is held and tried again."""
 
+# Seconds for the database to answer a ping.
+_PATIENCE = 2.0
+
+
+class Unanswered(DatabaseUnavailable):
+    """A handler was cut off while the database owed it an answer: to a long query of its own, perhaps."""
+
+
 # Where a handler is cut off while a server does not answer, by the beginning of a module's name.
 _WAITING_FOR = {
-    "core.database.": DatabaseUnavailable,
-    "sqlalchemy.": DatabaseUnavailable,
+    "core.database.": Unanswered,
+    "sqlalchemy.": Unanswered,
     "core.mqtt.": BrokerUnavailable,
 }
 
@@ -49,10 +59,12 @@ class Outages:
 
     Args:
         translate: Turns a foreign error into ours, or returns ``None``.
+        ping: Raises a ``DatabaseError`` unless the databases serve; without it they are taken not to.
     """
 
-    def __init__(self, translate: Translate) -> None:
+    def __init__(self, translate: Translate, ping: Ping | None = None) -> None:
         self._translate = translate
+        self._ping = ping
         self._held: Counter[str] = Counter()
         #: Attempts made because the handler failed in the one before.
         self.repetitions = 0
@@ -67,6 +79,17 @@ class Outages:
         if any(isinstance(cause, TimeoutError) for cause in causes):
             return _silence(causes)
         return None
+
+    async def at_fault(self, outage: MqueductError | None) -> bool:
+        """Whether a handler was cut off within a database that serves others: then that is no outage."""
+        if not isinstance(outage, Unanswered) or self._ping is None:
+            return False
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._ping()
+        except (DatabaseError, OSError):
+            return False
+        return True
 
     def unknown(self, error: BaseException) -> bool:
         """Whether the database said something of which nobody knows what it means for the message."""
@@ -92,7 +115,8 @@ class Outages:
     def hold(self, error: MqueductError, topic: str) -> str:
         """Note that a message waits; returns what ``release`` needs."""
         # Each mistake in the schema is worth a line; that a server is away reads differently every time.
-        key = words_of(error) if isinstance(error, SchemaError) else type(error).__name__
+        kind = DatabaseUnavailable if isinstance(error, Unanswered) else type(error)
+        key = words_of(error) if isinstance(error, SchemaError) else kind.__name__
         self._held[key] += 1
         if self._held[key] == 1:
             logger.error("messages are held until this is mended", reason=words_of(error), topic=topic)

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 from core import parking
+from core.concurrency import is_cancellation
 from core.database.database import Database
 from core.database.dead_letters import DeadLetters
 from core.dead_letter import DeadLetter
@@ -61,7 +62,7 @@ class Replay:
         self._table = table
         self._client = client
         self._timeout = timeout
-        self._outages = Outages(translate)
+        self._outages = Outages(translate, database.ping)
 
     async def __call__(self, number: int) -> Replayed:
         """Replay one letter.
@@ -119,9 +120,12 @@ class Replay:
             if clock.trouble is not None:
                 # The handler caught it, and what it returned in spite of it may be a lie.
                 raise clock.trouble
-        except (Exception, SystemExit) as error:
-            # Whatever the user's code raises is told, and keeps the letter.
-            if (outage := self._outages.behind(error) or clock.trouble) is not None:
+        except BaseException as error:
+            # Whatever the user's code raises, a library's panic included, is told, and keeps the letter.
+            if isinstance(error, KeyboardInterrupt | GeneratorExit) or is_cancellation(error):
+                raise
+            outage = self._outages.behind(error) or clock.trouble
+            if outage is not None and not await self._outages.at_fault(outage):
                 raise outage from error
             failure = Failure(self._outages.reason(error), error)
             if deadline.expired() and isinstance(error, TimeoutError):

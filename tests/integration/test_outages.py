@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from app.models import SensorReading
+from core.backoff import Backoff
 from core.context import Context
 from core.model import Model
 from core.router import Router
@@ -93,6 +95,55 @@ async def test_database_that_hangs_does_not_use_up_the_handlers_time(
             await until(lambda: application.statistics().consumer.processed == 20)
     assert 0 == application.statistics().consumer.dead_lettered
     assert 20 == readings(server, "outage")
+
+
+async def test_a_database_that_hangs_under_a_query_makes_no_dead_letter(
+    postgres_factory: Callable[..., PostgreSQL], mosquitto: Mosquitto
+) -> None:
+    """A handler that waits in a session of its own is cut off, and repeated when the server goes on."""
+    server = postgres_factory()
+    begun = 0
+
+    async def read(number: int) -> None:
+        nonlocal begun
+        begun += 1
+        async with await Model.get_session() as session:
+            await session.execute(text("SELECT 1"))
+
+    router = Router()
+    router.on("read/{number:int}", read)
+    url = server.create_database("outage")
+    with capture_logs() as logs:
+        async with running(router, mosquitto.port, url, handler_timeout=0.3) as application:
+            await publish(mosquitto, "read", range(5))
+            await until(lambda: application.statistics().consumer.processed == 5)
+            server.freeze()
+            await publish(mosquitto, "read", range(5, 10))
+            await until(lambda: any("are held" in line["event"] for line in logs))
+            await until(lambda: begun >= 15)
+            server.thaw()
+            await until(lambda: application.statistics().consumer.processed == 10)
+    assert 0 == application.statistics().consumer.dead_lettered
+
+
+async def test_a_query_that_always_takes_too_long_is_given_up(
+    postgres: PostgreSQL, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database serves others meanwhile, so it is the handler's fault."""
+    monkeypatch.setattr(Backoff, "next", lambda self: 0.0)
+
+    async def read() -> None:
+        async with await Model.get_session() as session:
+            await session.execute(text("SELECT pg_sleep(600)"))
+
+    router = Router()
+    router.on("slow-query", read)
+    with capture_logs() as logs:
+        url = postgres.create_database("slow_query")
+        async with running(router, mosquitto.port, url, handler_timeout=0.2) as application:
+            await publish_one(mosquitto, "slow-query")
+            await until(lambda: application.statistics().consumer.dead_lettered == 1)
+    assert ["timeout"] == [line["reason"] for line in logs if line["event"] == "message dead-lettered"]
 
 
 async def test_an_outage_makes_no_dead_letters_of_what_waits_for_a_thread(

@@ -23,7 +23,8 @@ from core.router import Router
 from core.routing.table import RouteTable
 from tests.conftest import FreshDatabase
 from tests.integration.running import until
-from tests.unit.ingest.stage import Sender
+from tests.parameters import shown
+from tests.unit.ingest.stage import Sender, Wordless, hanging_in
 
 Action = Callable[..., Any]
 
@@ -193,6 +194,37 @@ async def test_late_handler_keeps_the_letter(replay: Callable[..., Any], letters
     end = await replay(wait, timeout=0.05)
     assert "timeout: no end after 0.05 s" == end.problem
     assert (1, []) == (await letters.count(), await SensorReading.all())
+
+
+async def test_handler_that_is_late_because_of_its_own_query_keeps_the_letter(
+    replay: Callable[..., Any], letters: DeadLetters
+) -> None:
+    """It is cut off within the database, which serves others: that is no outage, and the next letter has its turn."""
+
+    async def wait() -> None:
+        await Model.create(SensorReading, **fields())
+        await hanging_in("sqlalchemy.pool")()
+
+    end = await replay(wait, timeout=0.05)
+    assert "timeout: no end after 0.05 s" == end.problem
+    assert (1, []) == (await letters.count(), await SensorReading.all())
+
+
+@pytest.mark.parametrize("fresh_database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "error", [Wordless(), BaseException("a panic"), SystemExit(3), asyncio.CancelledError()], ids=shown
+)
+async def test_whatever_a_handler_raises_keeps_the_letter(
+    replay: Callable[..., Any], letters: DeadLetters, error: BaseException
+) -> None:
+    """The replay of the others goes on."""
+
+    async def fail() -> None:
+        raise error
+
+    end = await replay(fail)
+    assert f"handler-error: {type(error).__name__}" in str(end.problem)
+    assert 1 == await letters.count()
 
 
 async def test_outage_says_nothing_against_the_message(replay: Callable[..., Any], letters: DeadLetters) -> None:

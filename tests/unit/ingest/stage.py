@@ -1,7 +1,7 @@
 """What tests of the ingest stage share: a broker side that remembers, and routes made on the spot."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from core.ingest.consumer import Consumer
@@ -135,3 +135,18 @@ async def settle_down() -> None:
     """Let everything run that can run without time passing."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+class Wordless(Exception):
+    """Fails when it is asked for its text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def hanging_in(module: str) -> Callable[[], Awaitable[None]]:
+    """A function of a library that waits for a server which does not answer."""
+    library: dict[str, Any] = {"__name__": module, "asyncio": asyncio}
+    exec("async def call():\n    await asyncio.Event().wait()", library)
+    function: Callable[[], Awaitable[None]] = library["call"]
+    return function

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from core.mqtt.connection import Publication
 from core.router import Router
 from core.routing.table import RouteTable
 from tests.parameters import shown
-from tests.unit.ingest.stage import Sender, outcome_of
+from tests.unit.ingest.stage import Sender, Wordless, hanging_in, outcome_of
 
 
 class Reading(msgspec.Struct):
@@ -66,6 +66,7 @@ async def dispatch(
     timeout: float = 30,
     sender: Sender | None = None,
     translate: Callable[[BaseException], MqueductError | None] = lambda error: None,
+    ping: Callable[[], Awaitable[object]] | None = None,
     fields: dict[str, Any] | None = None,
     **options: Any,
 ) -> Outcome:
@@ -73,7 +74,7 @@ async def dispatch(
     router.on(pattern, action, **options)
     (match,) = RouteTable(router.routes).match(topic)
     message = Message(topic, payload, qos=1, **fields or {})
-    return await outcome_of(Dispatcher(sender or Sender(), timeout, translate), match, message)
+    return await outcome_of(Dispatcher(sender or Sender(), timeout, translate, ping=ping), match, message)
 
 
 def failing(*errors: BaseException | None) -> Callable[[], Any]:
@@ -138,13 +139,6 @@ async def test_error_of_the_handler_rejects_the_message(error: BaseException, re
     """Whatever a handler raises ends as an outcome, also what is no Exception."""
     outcome = await dispatch(failing(error))
     assert (Disposition.DEAD_LETTERED, reason) == (outcome.disposition, outcome.reason)
-
-
-class Wordless(Exception):
-    """Fails when it is asked for its text."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no words")
 
 
 @pytest.mark.parametrize(
@@ -270,8 +264,7 @@ async def test_foreign_error_of_the_database_holds_the_message() -> None:
 @pytest.mark.parametrize("wrapped", [False, True])
 async def test_handler_cut_off_while_a_server_is_silent_is_held(module: str, wrapped: bool) -> None:
     """A server that hangs uses up the handler's time; the message must not pay for it."""
-    library: dict[str, Any] = {"__name__": module, "asyncio": asyncio}
-    exec("async def call():\n    await asyncio.Event().wait()", library)
+    hang = hanging_in(module)
     calls = 0
 
     async def action() -> None:
@@ -280,15 +273,59 @@ async def test_handler_cut_off_while_a_server_is_silent_is_held(module: str, wra
         if calls > 1:
             return
         if not wrapped:
-            await library["call"]()
+            await hang()
         try:
             async with asyncio.timeout(0):
-                await library["call"]()
+                await hang()
         except TimeoutError:
             raise PublishError("no answer") from None
 
     assert PROCESSED == await dispatch(action, timeout=0.001)
     assert 2 == calls
+
+
+@pytest.mark.parametrize("module", ["sqlalchemy.pool", "core.database.engine"])
+async def test_handler_cut_off_in_a_database_that_serves_others_is_late(module: str) -> None:
+    """It is tried three times more, because the database may have come back a moment ago; each has all its time."""
+    hang = hanging_in(module)
+    times: list[float] = []
+
+    async def ping() -> None: ...
+
+    async def action() -> None:
+        begun = time.monotonic()
+        try:
+            await hang()
+        finally:
+            times.append(time.monotonic() - begun)
+
+    with capture_logs() as logs:
+        outcome = await dispatch(action, timeout=0.01, ping=ping)
+    assert (Disposition.DEAD_LETTERED, Reason.TIMEOUT) == (outcome.disposition, outcome.reason)
+    assert ["handler failed; it is tried again"] * 3 + ["message dead-lettered"] == [line["event"] for line in logs]
+    assert (4, True) == (len(times), min(times) >= 0.01)
+
+
+@pytest.mark.parametrize("trouble", [DatabaseUnavailable("away"), TimeoutError(), ConnectionRefusedError()])
+async def test_handler_cut_off_in_a_database_that_does_not_serve_is_held(trouble: Exception) -> None:
+    """However often; afterwards it has as many attempts as at first."""
+    hang = hanging_in("sqlalchemy.pool")
+    pings = calls = 0
+
+    async def ping() -> None:
+        nonlocal pings
+        pings += 1
+        if pings <= 10:
+            raise trouble
+
+    async def action() -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 13:
+            await hang()
+
+    assert PROCESSED == await dispatch(action, timeout=0.001, ping=ping)
+    assert (14, 13) == (calls, pings)
 
 
 async def test_waiting_for_the_end_of_an_outage_is_not_the_handlers_time(monkeypatch: pytest.MonkeyPatch) -> None:
