@@ -1,7 +1,7 @@
 """The table of dead letters: what goes in, what is found there, what is removed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -29,6 +29,10 @@ class _Row:
 registry(metadata=metadata).map_imperatively(_Row, _table)
 
 _BATCH = 1000
+
+# For so long a letter may stand for a redelivery. Packet identifiers are used again, and a device may say the same
+# again: a second letter is better than none.
+_RECENT = timedelta(minutes=15)
 
 
 class Selection(NamedTuple):
@@ -89,7 +93,8 @@ class DeadLetters:
     async def add(self, letter: DeadLetter) -> bool:
         """Store a letter in the shared flush, and return after its COMMIT.
 
-        A message that was set aside, and comes once more because its acknowledgement was lost, gets no second letter.
+        A message that was set aside, and comes once more because its acknowledgement was lost, gets no second letter
+        if it comes within minutes; a retained one never does.
 
         Returns:
             Whether it is a new one.
@@ -99,7 +104,7 @@ class DeadLetters:
             SchemaError: The table is missing.
         """
         message = letter.message
-        if (message.dup or message.retain) and await self._knows(fingerprint(message, letter.route)):
+        if (message.dup or message.retain) and await self._knows(letter):
             return False
         try:
             await self._database.insert_own(_Row, row_of(letter, self._max_payload))
@@ -108,8 +113,11 @@ class DeadLetters:
             await self._database.insert_own(_Row, row_of(letter, 0))
         return True
 
-    async def _knows(self, fingerprint: str) -> bool:
-        statement = select(_table.c.id).where(_table.c.fingerprint == fingerprint).limit(1)
+    async def _knows(self, letter: DeadLetter) -> bool:
+        message = letter.message
+        statement = select(_table.c.id).where(_table.c.fingerprint == fingerprint(message, letter.route)).limit(1)
+        if not message.retain:
+            statement = statement.where(_table.c.failed_at >= letter.failed_at - _RECENT)
         async with own_work(self._database.engine) as connection:
             return await connection.scalar(statement) is not None
 

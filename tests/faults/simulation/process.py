@@ -15,6 +15,7 @@ from core.database.intents import Intent
 from core.database.options import EngineOptions
 from core.database.shapes import Shapes
 from core.database.writes import Writes
+from core.dead_letter import DeadLetter, fingerprint
 from core.ingest.consumer import Consumer
 from core.ingest.dispatcher import Dispatcher
 from core.ingest.window import Window
@@ -46,9 +47,9 @@ class _Letters(DeadLetters):
         super().__init__(client)  # type: ignore[arg-type]
         self._client = client
 
-    async def _knows(self, fingerprint: str) -> bool:
+    async def _knows(self, letter: DeadLetter) -> bool:
         await self._client.database.round_trip()
-        return fingerprint in self._client.database.fingerprints
+        return fingerprint(letter.message, letter.route) in self._client.database.fingerprints
 
 
 class Client:
