@@ -34,7 +34,7 @@
             ├── ForeignKeyViolation  the row that is referred to is missing, or is still referred to
             ├── NotNullViolation     a column must have a value
             ├── CheckViolation       a CHECK of the table says no
-            └── ValueOutOfRange      a number is too large for its column, or a text too long
+            └── ValueOutOfRange      a number is too large for its column, a text too long, a time impossible
 """
 
 from collections.abc import Sequence
@@ -229,7 +229,7 @@ class CheckViolation(InvalidValue):
 
 
 class ValueOutOfRange(InvalidValue):
-    """A number does not fit in the bits of its column, or a text in its length."""
+    """A number does not fit in the bits or digits of its column, a text in its length, a time in the calendar."""
 
 
 def words_of(error: BaseException) -> str:

@@ -4,7 +4,7 @@ import math
 import re
 from datetime import UTC, date, datetime, time, timedelta
 
-__all__ = ["now", "to_instant"]
+__all__ = ["TimeOutOfRange", "now", "to_instant"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -15,6 +15,10 @@ _YEAR_1 = -62_135_596_800
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
+
+
+class TimeOutOfRange(ValueError, OverflowError):
+    """A number or a datetime outside the years 1 to 9999; NaN, too."""
 
 
 def now() -> datetime:
@@ -31,7 +35,8 @@ def to_instant(value: object) -> datetime:
             large for seconds. Text that holds nothing but a number is read as the number.
 
     Raises:
-        ValueError: It is no time, or outside the years 1 to 9999.
+        TimeOutOfRange: It is outside the years 1 to 9999.
+        ValueError: It is no time.
     """
     if isinstance(value, datetime):
         return value if value.tzinfo is UTC else _in_utc(value)
@@ -53,7 +58,7 @@ def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError as error:
-        raise ValueError(f"{value.isoformat()} is outside the years 1 to 9999") from error
+        raise TimeOutOfRange(f"{value.isoformat()} is outside the years 1 to 9999") from error
 
 
 def _from_text(text: str) -> datetime:
@@ -71,12 +76,11 @@ def _from_text(text: str) -> datetime:
 
 def _from_number(number: float) -> datetime:
     try:
-        finite = math.isfinite(number)
+        if not math.isfinite(number):
+            raise OverflowError(number)
         divisor = next((unit for limit, unit in _UNITS if abs(number) >= limit), 1)
         # Whole numbers are split, not divided: a float has too few digits for nanoseconds.
         whole, part = divmod(number, divisor)
-        if not finite:
-            raise ValueError(f"{number!r} is no time")
         return _EPOCH + timedelta(seconds=int(whole), microseconds=round(part * 1_000_000 / divisor))
     except OverflowError as error:
-        raise ValueError("the number is outside the years 1 to 9999") from error
+        raise TimeOutOfRange("the number is outside the years 1 to 9999") from error

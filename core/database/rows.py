@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapper
 
 from core.database.types import Instant
 from core.database.values import Normaliser, is_sql, normaliser, refusal
+from core.database.violations import ValueOutOfRange
 from core.exceptions import InvalidValue, UnknownField
 from core.instants import now
 
@@ -44,7 +45,7 @@ def build(model: type[T], fields: Mapping[str, Any]) -> T:
     try:
         instance = model(**fields)
     except (ValueError, TypeError) as error:
-        raise InvalidValue(f"{model.__name__}: {error}") from error
+        raise _refused(kind, error) from error
     given = inspect(instance).dict
     for attribute, default, normalise in _plans(kind):
         value = given.get(attribute)
@@ -94,7 +95,7 @@ def change(instance: Any, fields: Mapping[str, Any]) -> None:
         try:
             setattr(instance, name, value)
         except (ValueError, TypeError) as error:
-            raise InvalidValue(f"{model.__name__}: {error}") from error
+            raise _refused(model, error) from error
 
 
 def check_key(model: type[Any], key: Any) -> Any:
@@ -191,6 +192,11 @@ def _normalised(model: type[Any], attribute: str, normalise: Normaliser, value: 
     except ValueError as error:
         mapper: Mapper[Any] = inspect(model)
         raise refusal(model, attribute, mapper.columns[attribute].name, error) from error
+
+
+def _refused(model: Any, error: Exception) -> InvalidValue:
+    kind = ValueOutOfRange if isinstance(error, OverflowError) else InvalidValue
+    return kind(f"{model.__name__}: {error}")
 
 
 def _as_tuple(key: Any) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from sqlalchemy import types as sqltypes
@@ -19,7 +19,7 @@ __all__ = ["Normaliser", "is_sql", "longest_text", "normaliser", "refusal"]
 Normaliser = Callable[[Any], Any]
 
 
-class _TooLarge(ValueError):
+class _TooLarge(ValueError, OverflowError):
     """The value is of the right kind, but does not fit."""
 
 
@@ -59,7 +59,7 @@ def normaliser(column: Any) -> Normaliser | None:
         return _real_number
     if isinstance(kind, sqltypes.JSON):
         return check_json
-    return _decimal_number if isinstance(kind, sqltypes.Numeric) else None
+    return _decimal_number(kind) if isinstance(kind, sqltypes.Numeric) else None
 
 
 def longest_text(column: Any) -> float:
@@ -79,7 +79,7 @@ def refusal(model: type[Any], attribute: str, column: str, error: ValueError) ->
         column: Its column.
         error: What the normaliser raised.
     """
-    kind = ValueOutOfRange if isinstance(error, _TooLarge) else InvalidValue
+    kind = ValueOutOfRange if isinstance(error, OverflowError) else InvalidValue
     table = getattr(model, "__table__", None)
     return kind(f"{model.__name__}.{attribute}: {error}", getattr(table, "name", ""), (column,))
 
@@ -150,11 +150,31 @@ def _real_number(value: Any) -> float:
     except OverflowError:
         raise _TooLarge("must be a finite number; it does not fit in 64 bits") from None
     if not math.isfinite(number):
-        raise ValueError("must be a finite number; NaN and infinity cannot be stored")
+        raise _TooLarge("must be a finite number; NaN and infinity cannot be stored")
     return number
 
 
-def _decimal_number(value: Any) -> Any:
+def _decimal_number(kind: Any) -> Normaliser:
+    if kind.precision is None:
+        return _any_decimal
+    scale = kind.scale or 0
+    limit, last_place = Decimal(1).scaleb(kind.precision - scale), Decimal(1).scaleb(-scale)
+    # As PostgreSQL and MariaDB round; SQLite would keep all digits and show some of them.
+    rounding = Context(prec=kind.precision + 1, rounding=ROUND_HALF_UP)
+
+    def check(value: Any) -> Any:
+        _real_number(value)
+        number = value if isinstance(value, Decimal) else Decimal(str(value))
+        if abs(number) < limit:
+            number = number.quantize(last_place, context=rounding)
+        if abs(number) >= limit:
+            raise _TooLarge(f"must be smaller than {limit:E}")
+        return number if kind.asdecimal else float(number)
+
+    return check
+
+
+def _any_decimal(value: Any) -> Any:
     _real_number(value)
     return value
 

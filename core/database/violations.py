@@ -58,7 +58,7 @@ class CheckViolation(_Violation, exceptions.CheckViolation, exc.IntegrityError):
 
 
 class ValueOutOfRange(_Violation, exceptions.ValueOutOfRange, exc.DataError):
-    """A number does not fit in the bits of its column, or a text in its length."""
+    """A number does not fit in the bits or digits of its column, a text in its length, a time in the calendar."""
 
 
 VIOLATIONS: dict[Meaning, type[_Violation]] = {

@@ -87,7 +87,14 @@ def _whole(column: Column[Any]) -> Converter:
 
 def _real(column: Column[Any]) -> Converter:
     check = normaliser(column) or _unchanged
-    return lambda value: check(float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value)
+
+    def convert(value: Any) -> float:
+        number = float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+        # What a column would round to is no bound to compare with.
+        check(number)
+        return float(number)
+
+    return convert
 
 
 def _number(column: Column[Any]) -> Converter:

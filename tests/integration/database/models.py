@@ -52,6 +52,7 @@ class Checked(Model):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     name: Mapped[str] = mapped_column(String(20), unique=True)
     value: Mapped[float | None]
+    at: Mapped[dt.datetime | None]
 
     @validates("name")
     def _check_name(self, _key: str, name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete, insert, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from core.database.database import Database
@@ -106,7 +106,14 @@ async def test_a_row_that_others_refer_to_stays(fresh_database: FreshDatabase, d
 
 
 @pytest.mark.parametrize(
-    ("fields", "column"), [({"name": "x" * 11}, "name"), ({"name": "g", "level": 2**40}, "level")], ids=str
+    ("fields", "column"),
+    [
+        ({"name": "x" * 11}, "name"),
+        ({"name": "g", "level": 2**40}, "level"),
+        ({"name": "g", "value": float("nan")}, "value"),
+        ({"name": "g", "value": 10**400}, "value"),
+    ],
+    ids=str,
 )
 async def test_what_does_not_fit_says_where(database: Database, fields: dict[str, Any], column: str) -> None:
     """Before any database sees it; ``except DataError`` catches it too."""
@@ -114,6 +121,29 @@ async def test_what_does_not_fit_says_where(database: Database, fields: dict[str
         await Gauge.create(**fields)
     assert isinstance(caught.value, DataError)
     assert ("trial_gauges", (column,)) == (caught.value.table, caught.value.columns)
+
+
+async def impossible_time_by_session() -> None:
+    async with await Model.get_session() as session:
+        with translated():
+            await session.execute(insert(Sample), [{"source": "s", "at": 1e30, "value": 1}])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: Sample.create(source="s", at=1e30, value=1),
+        lambda: Sample.insert([{"source": "s", "at": -(10**400), "value": 1}]),
+        lambda: Checked.create(name="c", at=float("inf")),
+        lambda: Sample.update(Sample.source == "s", at="1e30"),
+        impossible_time_by_session,
+    ],
+)
+async def test_an_impossible_time_does_not_fit(database: Database, write: Callable[[], Awaitable[Any]]) -> None:
+    """In bulk or alone; ``except DataError`` catches it too."""
+    with pytest.raises(DataError) as caught:
+        await write()
+    assert isinstance(caught.value, ValueOutOfRange)
 
 
 @SERVERS

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from core.database.database import Database
-from core.exceptions import InvalidValue
+from core.exceptions import InvalidValue, ValueOutOfRange
 from core.model import Model, now
 from tests.conftest import FreshDatabase
 from tests.integration.database.writes.models import (
@@ -177,6 +177,39 @@ async def test_a_value_of_another_type_is_refused_for_its_handler_only(
     bad, good = await together(Everything.create(name="bad", **values), Everything.create(name="good"))
     assert isinstance(bad, InvalidValue | Everything)
     assert "good" == good.name
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [
+        (Decimal("1.0005"), "1.001"),
+        (-1.0005, "-1.001"),
+        (7, "7"),
+        (0.1 + 0.2, "0.3"),
+        (Decimal("999999999.999"), "999999999.999"),
+    ],
+)
+async def test_decimals_have_the_places_of_their_column(
+    database: Database, price: Decimal | float, expected: str
+) -> None:
+    """Rounded alike on every database, and so is what ``create`` returns."""
+    row = await Everything.create(name="x", price=price)
+    await Everything.insert([{"name": "y", "price": price}])
+    prices = [each.price for each in await Everything.all()]
+    assert [Decimal(expected)] * 3 == [row.price, *prices]
+
+
+@pytest.mark.parametrize("price", [Decimal(10**9), Decimal("999999999.9995"), 1e300, Decimal("NaN")])
+async def test_decimals_of_too_many_digits_do_not_fit(database: Database, price: Decimal | float) -> None:
+    """SQLite would take them."""
+    for write in (
+        lambda: Everything.create(name="x", price=price),
+        lambda: Everything.insert([{"name": "x", "price": price}]),
+        lambda: Everything.update(Everything.name == "x", price=price),
+    ):
+        with pytest.raises(ValueOutOfRange):
+            await write()
+    assert [] == await Everything.all()
 
 
 async def test_large_texts(database: Database) -> None:
