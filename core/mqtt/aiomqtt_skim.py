@@ -36,6 +36,7 @@ class Skimmer:
     def __init__(self, client: paho.Client, max_payload: int) -> None:
         self._client = client
         self._max_payload = max_payload
+        self._large = min(max_payload, MOST_PROPERTIES)
         self._read = client._sock_recv
         self._handle = client._handle_publish
         self._skim: Skim | None = None
@@ -48,14 +49,18 @@ class Skimmer:
         return None if self._skim is None else Oversize(self._skim.size, self._skim.digest)
 
     def _receive(self, bufsize: int) -> bytes:
-        if bufsize == 1 or not self._is_large():
+        if bufsize == 1 or not self._is_too_large():
             return self._read(bufsize)
         self._pass_over()
         return self._read(min(bufsize, _ONE_READ))
 
-    def _is_large(self) -> bool:
+    def _is_too_large(self) -> bool:
         packet = self._client._in_packet
-        return packet["command"] >> 4 == _PUBLISH and packet["remaining_length"] > self._max_payload
+        if self._skim is not None:
+            return True
+        if packet["command"] >> 4 != _PUBLISH or packet["remaining_length"] <= self._large:
+            return False
+        return packet["remaining_length"] > self._max_payload or self._has_large_properties()
 
     def _pass_over(self) -> None:
         packet = self._client._in_packet
@@ -65,7 +70,7 @@ class Skimmer:
         del octets[: self._skim.take(octets, 0, len(octets))]
 
     def _handle_publish(self) -> MQTTErrorCode:
-        if not self._is_large() and not self._has_large_properties():
+        if not self._is_too_large():
             return self._handle()
         self._pass_over()
         assert self._skim is not None
@@ -77,9 +82,7 @@ class Skimmer:
 
     def _has_large_properties(self) -> bool:
         octets = self._client._in_packet["packet"]
-        if not self._five or len(octets) <= MOST_PROPERTIES:
-            return False
-        return has_large_properties(octets, 0, len(octets), numbered=self._numbered)
+        return self._five and has_large_properties(octets, 0, len(octets), numbered=self._numbered)
 
     @property
     def _five(self) -> bool:

@@ -170,7 +170,7 @@ class Decoder:
         if stop - body > self._max_payload:
             return True
         numbered = bool(self._buffer[self._start] & 0x06)
-        return stop <= self._end and has_large_properties(self._buffer, body, stop, numbered=numbered)
+        return has_large_properties(self._buffer, body, min(stop, self._end), numbered=numbered)
 
     def _begin_skim(self, body: int, length: int) -> OversizePublish | None:
         self._skimmed = self._buffer[self._start]

@@ -16,14 +16,16 @@ _MOST_OTHER = 1024 * 1024
 
 
 def has_large_properties(buffer: bytearray, body: int, stop: int, *, numbered: bool) -> bool:
-    """Whether a PUBLISH has more properties than are kept.
+    """Whether a PUBLISH of MQTT 5 has more properties than are kept; not as long as that cannot be told.
 
     Args:
-        buffer: Holds the whole packet of MQTT 5.
+        buffer: Holds the packet, as far as it has come.
         body: Where its topic begins, with the length.
-        stop: Where the packet ends.
+        stop: Where the packet ends, or what has come of it.
         numbered: Whether it has a packet identifier (QoS 1 and 2).
     """
+    if stop - body < 2:
+        return False
     at = body + 2 + (buffer[body] << 8 | buffer[body + 1]) + (2 if numbered else 0)
     found = variable_integer(buffer, at, stop)
     return found is not None and found[0] > MOST_PROPERTIES

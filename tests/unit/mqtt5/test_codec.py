@@ -287,6 +287,18 @@ def test_properties_too_large_to_be_kept_are_skimmed(piece: int, payload: bytes,
     assert repr(small) == repr(following)
 
 
+def test_large_properties_are_not_gathered() -> None:
+    """Those of a message that is small enough as a whole are passed over as they come, too."""
+    octets = mqtt5.PublishPacket("a", b"1", user_properties=[("", "")] * 400_000).write()
+    decoder = Decoder(max_payload=8 * 2**20)
+    packets = []
+    for start in range(0, len(octets), 50_000):
+        decoder.feed(octets[start : start + 50_000])
+        packets.append(decoder.next())
+        assert len(decoder._buffer) <= 128 * 1024
+    assert [True] == [isinstance(packet, OversizePublish) for packet in packets if packet is not None]
+
+
 _LARGE = b"\x30\xff\xff\xff\x7f"
 
 
