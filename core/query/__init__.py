@@ -1,7 +1,8 @@
 """Functions over any SQLAlchemy ``select`` of models, alike on PostgreSQL, MariaDB and SQLite.
 
 Those that make a select (``search``, ``latest_per``, ``full_text``, ``stale``) can be combined with each other and
-with those that run one (``fetch``, ``paginate``, ``cursor_paginate``, ``stream``, ``time_buckets``).
+with those that run one (``fetch``, ``paginate``, ``cursor_paginate``, ``stream``, ``time_buckets``). Only the order by
+rank of ``full_text`` has no cursor.
 """
 
 from core.query.buckets import time_buckets

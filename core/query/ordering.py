@@ -1,11 +1,11 @@
 """The order of a select's rows, as something to compare rows with."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, literal, or_, tuple_
+from sqlalchemy import BinaryExpression, ColumnElement, Null, Select, UnaryExpression, and_, literal, or_, tuple_
 from sqlalchemy import false as sql_false
 from sqlalchemy import true as sql_true
 from sqlalchemy.orm import QueryableAttribute
@@ -81,7 +81,7 @@ def keys_of(statement: Select[Any]) -> list[Key]:
         InvalidQuery: It is ordered by something else than columns of models.
     """
     entities = entities_of(statement)
-    keys = [_key(clause, entities[0]) for clause in statement._order_by_clauses]
+    keys = [_key(clause, entities[0]) for clause in _with_nulls_first(statement._order_by_clauses)]
     known = {key.name for key in keys}
     descending = bool(keys) and keys[-1].descending
     for entity in entities:
@@ -137,6 +137,24 @@ _COMPARISONS = {
     (True, True): operators.le,
 }
 _MODIFIERS = (operators.asc_op, operators.desc_op, operators.nulls_first_op, operators.nulls_last_op)
+
+
+def _with_nulls_first(clauses: Iterable[Any]) -> list[Any]:
+    """Take ``X IS NOT NULL, X``, which orders so on every database, for ``X NULLS FIRST``, which MariaDB has not."""
+    written: list[Any] = []
+    for clause in clauses:
+        if written and _marks(written[-1], _parsed(clause)[0]):
+            written[-1] = clause.nulls_first()
+        else:
+            written.append(clause)
+    return written
+
+
+def _marks(clause: Any, column: Any) -> bool:
+    """Whether a clause says nothing but where NULL is to stand in the order by a column."""
+    if not isinstance(clause, BinaryExpression) or clause.operator is not operators.is_not:
+        return False
+    return isinstance(clause.right, Null) and clause.left.compare(column)
 
 
 def _key(clause: ColumnElement[Any], main: Any) -> Key:

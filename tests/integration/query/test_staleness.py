@@ -10,7 +10,7 @@ from app.models import Device, SensorReading
 from benchmarks.database_plans import sent
 from core.database.database import Database
 from core.exceptions import InvalidQuery
-from core.query import fetch, paginate, stale
+from core.query import cursor_paginate, fetch, paginate, stale
 
 
 async def test_the_longest_silence_comes_first(database: Database) -> None:
@@ -25,6 +25,24 @@ async def test_the_longest_silence_comes_first(database: Database) -> None:
     assert ["older"] == [one.device_id for one in await fetch(owned)]
     assert 3 == (await paginate(stale(Device, "1h"), 1, 2)).total
     assert [] == await fetch(stale(Device, "1d", time="created_at"))
+
+
+async def test_silent_devices_have_cursors(database: Database) -> None:
+    """In the same order, those never heard of among them, forward and backward."""
+    for name in ("b", "a"):
+        await Device.create(device_id=f"never {name}")
+    for name, age in (("old", 4000), ("older", 9000), ("just as old", 9000)):
+        await Device.create(device_id=name, last_seen=1_700_000_000 - age)
+    expected = [device.device_id for device in await fetch(stale(Device, "1h").order_by(Device.id))]
+    assert ["never b", "never a", "older", "just as old", "old"] == expected
+    found: list[str] = []
+    page = await cursor_paginate(stale(Device, "1h"), limit=1)
+    while page.items:
+        found += [device.device_id for device in page.items]
+        last, page = page, await cursor_paginate(stale(Device, "1h"), after=page.next, limit=1)
+    assert expected == found
+    before = await cursor_paginate(stale(Device, "1h"), before=last.previous, limit=9)
+    assert expected[:-1] == [device.device_id for device in before.items]
 
 
 @pytest.mark.parametrize(
