@@ -79,7 +79,9 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
     def park(self) -> None:
         """The handler waits for a commit."""
         if not self.parked and not self.threadless:
-            self._stop()
+            now = monotonic()
+            # Most park in their first step, before they are watched.
+            self.used += (now if self.watched is None else self._until(now)) - self.since
         self.parked += 1
         if self.in_turn:
             self.step_aside()
@@ -93,15 +95,14 @@ class Deadline(msgspec.Struct, kw_only=True, eq=False):
     def await_thread(self) -> None:
         """The handler waits for a thread to run in: what is in its way are other handlers."""
         if not self.parked:
-            self._stop()
+            self.used += self._until(monotonic()) - self.since
         self.threadless = True
 
-    def _stop(self) -> None:
-        now = monotonic()
-        if self.watched is not None:
-            # The event loop stood still after that, if it is past: nobody's time.
-            now = min(now, self.watched.due)
-        self.used += max(now - self.since, 0.0)
+    def _until(self, now: float) -> float:
+        """Until when the clock ran: since the look that is due, if one is, the event loop has stood still."""
+        if self.watched is None or now <= self.watched.due:
+            return now
+        return max(self.watched.due, self.since)
 
     def stood_still(self, seconds: float, now: float) -> None:
         """The event loop was blocked, or the process was paused, until now: that is nobody's time."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from structlog.testing import capture_logs
@@ -189,14 +189,19 @@ async def test_time_in_which_the_event_loop_stood_still_is_nobodys(clock: Clock)
     end(deadlines)
 
 
-async def test_who_parks_before_the_late_look_is_not_late_either(clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("stop", "go_on"), [(Deadline.park, Deadline.unpark), (Deadline.await_thread, Deadline.got_thread)]
+)
+async def test_who_parks_before_the_late_look_is_not_late_either(
+    clock: Clock, stop: Callable[[Deadline], None], go_on: Callable[[Deadline], None]
+) -> None:
     """The event loop runs other things first when it goes on."""
     deadlines = Deadlines()
     deadline = await watched(deadlines, 4.0)
     clock.now += 1000.0
-    deadline.park()
+    stop(deadline)
     deadlines._look()
-    deadline.unpark()
+    go_on(deadline)
     clock.now += 1.0
     deadlines._look()
     assert not deadline.expired
