@@ -18,7 +18,7 @@ from core.database.leaks import HandedOutSession, OpenSessions
 from core.database.metadata import metadata
 from core.database.options import EngineOptions
 from core.database.origins import ORIGIN
-from core.database.sessions import ModelSession, ReadingSession
+from core.database.sessions import FurtherReadingSession, FurtherSession, ModelSession, ReadingSession
 from core.database.statistics import PoolStatus, pool_status
 from core.database.transactions import joined
 from core.database.url import parse_url, replica_of, shown
@@ -84,9 +84,12 @@ class Connections:
         Args:
             read: Whether it only reads, which a replica may serve; then it refuses to write.
         """
-        session = self._reading_sessions() if read else self._sessions()
-        if self.name is not None:
-            session.info[ORIGIN] = self.name
+        make = self._reading_sessions if read else self._sessions
+        if self.name is None:
+            session = make()
+        else:
+            kind = FurtherReadingSession if read else FurtherSession
+            session = make(sync_session_class=kind, info={ORIGIN: self.name})
         self._handed_out.add(session)
         return session
 

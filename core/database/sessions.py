@@ -12,7 +12,7 @@ from core.database.origins import ORIGIN
 from core.database.soft_deletes import hide_deleted
 from core.exceptions import InvalidQuery
 
-__all__ = ["ModelSession", "ReadingSession"]
+__all__ = ["FurtherReadingSession", "FurtherSession", "ModelSession", "ReadingSession"]
 
 
 class ModelSession(Session):
@@ -28,15 +28,6 @@ def _refuse_lazy_loading(state: ORMExecuteState) -> None:
     # Before SQLAlchemy finds out, which by then has begun to talk to the driver.
     if (state.is_relationship_load or state.is_column_load) and not in_greenlet():
         raise MissingGreenlet("an attribute was read that is not loaded")
-
-
-@event.listens_for(ModelSession, "loaded_as_persistent")
-@event.listens_for(ModelSession, "pending_to_persistent")
-def _note_origin(session: Session, instance: Any) -> None:
-    name = session.info.get(ORIGIN)
-    if name is not None:
-        state: InstanceState[Any] = inspect(instance)
-        state.info[ORIGIN] = name
 
 
 @event.listens_for(ReadingSession, "do_orm_execute")
@@ -55,5 +46,22 @@ def _read_only() -> InvalidQuery:
     # Not left to the database: a replica's refusal looks like that of a server which is just taking over.
     return InvalidQuery("this session only reads, perhaps from a replica; fix: write in Model.get_session()")
 
+
+class FurtherSession(ModelSession):
+    """One of a further database, whose name its rows remember; a class of its own, for others have no use for it."""
+
+
+class FurtherReadingSession(ReadingSession):
+    """The same for what a replica may serve."""
+
+
+def _note_origin(session: Session, instance: Any) -> None:
+    state: InstanceState[Any] = inspect(instance)
+    state.info[ORIGIN] = session.info[ORIGIN]
+
+
+for _further in (FurtherSession, FurtherReadingSession):
+    event.listen(_further, "loaded_as_persistent", _note_origin)
+    event.listen(_further, "pending_to_persistent", _note_origin)
 
 hide_deleted(ModelSession)

@@ -189,6 +189,10 @@ async def test_the_same_verbs_run_on_another_database(database: Database) -> Non
         work.create(Pump, name="oldest")
     assert 3 == len(await archive.all())
     assert [] == await Pump.all()
+    async with await archive.get_session(read=True) as session:
+        session.add(Pump(name="new"))
+        with pytest.raises(InvalidQuery, match="only reads"):
+            await session.flush()
     assert other is archive.database()
     assert "<Pump on sqlite" in repr(archive)
     with pytest.raises(TypeError, match="say which model"):
