@@ -57,6 +57,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._served: set[int] = set()
         self._codes: dict[int, int] = {}
+        # The sum of those that have ended, once there is one.
         self._ended: list[ApplicationStatistics] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._watchdog = Watchdog(watched, self._last_messages, self._able)
@@ -147,7 +148,7 @@ class Supervisor:
             await noting
             del self._children[slot]
             if child.report.statistics is not None:
-                self._ended.append(_finished(child.report.statistics))
+                self._ended = [total([*self._ended, _finished(child.report.statistics)], connected=False)]
         return self._codes[slot]
 
     async def _note_ready(self, slot: int, child: Child) -> None:

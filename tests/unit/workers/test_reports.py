@@ -36,6 +36,12 @@ def test_sum_of_workers() -> None:
     assert HandlerStatistics(3, 2, True, 4, 0, (7.0, 9.0)) == summed.handlers
 
 
+def test_sum_of_a_sum() -> None:
+    """Workers that have ended may be added up as they go."""
+    parts = [ONE, OTHER, ONE]
+    assert total(parts, connected=True) == total([total(parts[:2], connected=False), ONE], connected=True)
+
+
 def test_sum_of_nobody() -> None:
     """Before the first worker has reported everything is zero."""
     assert {0} == set(total([], connected=False).consumer)
