@@ -39,6 +39,7 @@ async def test_broker_killed_with_its_store(
                 trial.broker_proxy.to_server.stalled = False
                 broker.start()
                 await trial.service.until(lambda n=crash: len(trial.service.events("connected to the broker")) > n)
+                await trial.recovered()
             await trial.conclude()
         assert trial.broker_proxy.connections >= 3
         assert trial.witness.redelivered > 0
@@ -57,6 +58,7 @@ async def test_broker_killed_without_its_store(begin: Begin, mosquitto_factory: 
             acknowledged = trial.witness.acknowledged
             broker.start()
             await trial.service.until(lambda: len(trial.service.events("connected to the broker")) == 2)
+            await trial.recovered()
             assert not trial.service.events("connected to the broker")[1]["session_kept"]
             await trial.publisher.finished()
             await trial.publisher.publish(100)
@@ -85,6 +87,7 @@ async def test_broker_frozen(begin: Begin, mosquitto_factory: Callable[..., Mosq
             broker.freeze()
             await trial.service.until_logged("no connection to the broker; trying again")
             broker.thaw()
+            await trial.recovered()
             await trial.publisher.publish(100)
             await trial.conclude()
         assert trial.broker_proxy.connections >= 2

@@ -25,6 +25,7 @@ async def test_killed_again_and_again(begin: Begin, protocol: Protocol) -> None:
                 await trial.kill()
         assert trial.publisher.published > await trial.judge.rows()
         with trial.service:
+            await trial.recovered()
             await trial.conclude()
         assert trial.witness.redelivered > 0
 
@@ -49,6 +50,7 @@ async def test_killed_at_the_worst_moments(begin: Begin, protocol: Protocol, poi
         trial.service.set(FAULT_CRASH="")
         await trial.kill()
         with trial.service:
+            await trial.recovered()
             await trial.conclude()
         assert trial.witness.redelivered > 0
 

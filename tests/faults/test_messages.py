@@ -1,34 +1,41 @@
 """Messages and handlers that do harm: each ends as a row or as one dead letter, and no other one suffers."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable
 
 import pytest
 
+from core.database.dead_letter_rows import EXCERPT
 from core.mqtt.options import Protocol
 from tests.faults.combinations import EVERY_PROTOCOL, ON_POSTGRES, ON_SQLITE, PAIRS
 from tests.faults.conftest import Begin
 from tests.faults.trial import Trial
 from tests.servers import Mosquitto
 
-#: What breaks naive code; none of it may break this.
-CORPUS: tuple[bytes, ...] = (
-    b"",
-    b"\xff\xfe",
-    b"[" * 2000 + b"]" * 2000,
-    b'{"value": NaN}',
-    b'{"value": -Infinity}',
-    b'{"value": 1e999}',
-    b'{"value": 18446744073709551616}',
-    b'{"value": ' + b"9" * 5000 + b"}",
-    rb'{"value": "\ud800"}',
-    rb'{"value": "a\u0000b"}',
-    b'{"value": 1, "value": 2}',
-    b'{"value": "text"}',
-    b"\xef\xbb\xbf{}",
-    b"null",
-    b'{"value": 1',
+#: What breaks naive code; none of it may break this. Beside it why it becomes a dead letter; "" for a row.
+CORPUS: tuple[tuple[bytes, str], ...] = (
+    (b"{}", "invalid"),
+    (b"", "undecodable"),
+    (b"\xff\xfe", "undecodable"),
+    (b"null", "invalid"),
+    (b'{"number": 1004, "source": "s"', "undecodable"),
+    (b'{"number": 1005, "source": "s", "more": ' + b"[" * 2000 + b"]" * 2000 + b"}", "undecodable"),
+    (b'{"number": NaN, "source": "s"}', "undecodable"),
+    (b'{"number": 1007, "source": "s", "more": NaN}', "undecodable"),
+    (b'{"number": 1008, "source": "s", "more": -Infinity}', "undecodable"),
+    (b'{"number": 1009, "source": "s", "more": 1e999}', ""),
+    (b'{"number": 18446744073709551616, "source": "s"}', "poison-row"),
+    (b'{"number": 9223372036854775808, "source": "s"}', "poison-row"),
+    (b'{"number": ' + b"9" * 5000 + b', "source": "s"}', "invalid"),
+    (b'{"number": "text", "source": "s"}', "invalid"),
+    (rb'{"number": 1014, "source": "\ud800"}', "undecodable"),
+    (rb'{"number": 1015, "source": "a\u0000b"}', "poison-row"),
+    (b'\xef\xbb\xbf{"number": 1016, "source": "s"}', "undecodable"),
+    (b'{"source": "other", "number": 1017, "source": "s"}', ""),
+    (rb'{"number": 1018, "source": "s", "text": "a\u0000b"}', ""),
+    (b'{"number": 1019, "source": "s", "more": {"deep": [1]}}', ""),
 )
 
 
@@ -122,19 +129,21 @@ async def test_payloads_that_break_naive_code(begin: Begin, protocol: Protocol) 
     """What cannot be read becomes a dead letter with its bytes as they came; nothing else is touched by it."""
 
     def raw(number: int) -> bytes | None:
-        return CORPUS[number] if 0 < number < len(CORPUS) else None
+        return CORPUS[number][0] if number < len(CORPUS) else None
 
+    due = sorted((payload, reason) for payload, reason in CORPUS if reason)
     async with begin(protocol=protocol, raw=raw) as trial:
         with trial.service:
             await trial.service.connected()
             trial.publisher.begin(100)
             await trial.publisher.finished()
-            await trial.stored(101 - len(CORPUS))
-            await trial.letters(len(CORPUS) - 1)
+            await trial.letters(len(due))
+            await trial.stored(100 - len(due))
             counters = await trial.stopped()
-        kept = await trial.judge.ask("SELECT payload FROM dead_letters")
-        assert sorted(CORPUS[1:]) == sorted(bytes(payload) for (payload,) in kept)
-        assert len(CORPUS) - 1 == counters["dead_lettered"]
+        kept = await trial.judge.ask("SELECT payload, reason FROM dead_letters")
+        assert due == sorted((bytes(payload), reason) for payload, reason in kept)
+        assert len(due) == counters["dead_lettered"]
+        assert 0 == trial.witness.early
 
 
 @EVERY_PROTOCOL
@@ -152,6 +161,9 @@ async def test_payload_of_100_megabytes(begin: Begin, protocol: Protocol) -> Non
             trial.note_memory()
             await trial.stopped()
         assert ["too-large"] == await reasons(trial)
+        ((payload, size, digest),) = await trial.judge.ask("SELECT payload, size, digest FROM dead_letters")
+        assert (EXCERPT, 100 * 2**20) == (len(payload), size)
+        assert hashlib.sha256(b"x" * size).hexdigest() == digest
         assert trial.peak_memory < 250 * 2**20
 
 

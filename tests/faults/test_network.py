@@ -80,6 +80,7 @@ async def test_silence(begin: Begin, protocol: Protocol, deaf: str) -> None:
             await trial.publisher.publish(MESSAGES)
             await trial.service.until_logged("no connection to the broker; trying again")
             trial.broker_proxy.to_server.dropping = trial.broker_proxy.to_client.dropping = False
+            await trial.recovered()
             await trial.publisher.publish(100)
             await trial.conclude()
         assert trial.broker_proxy.happened["dropped"] > 0
@@ -97,6 +98,7 @@ async def test_cut_again_and_again(begin: Begin, protocol: Protocol) -> None:
                 await trial.stored(cut * 100)
                 await trial.service.until(lambda: trial.broker_proxy.links == 1)
                 trial.broker_proxy.reset()
+            await trial.recovered()
             await trial.conclude()
             reasons = [event["reason"] for event in trial.service.events("no connection to the broker; trying again")]
         assert trial.broker_proxy.happened["reset"] == 4

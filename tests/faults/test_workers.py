@@ -33,5 +33,6 @@ async def test_worker_killed_or_frozen(begin: Begin, protocol: Protocol, number:
             await trial.stored(150)
             os.kill(starts(trial)[-1]["pid"], number)
             await trial.service.until(lambda: len(starts(trial)) == WORKERS + 1, "another worker")
+            await trial.recovered()
             await trial.conclude()
         assert trial.service.events("a worker has ended; another one takes its place")

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -23,6 +24,10 @@ __all__ = ["Trial", "trial"]
 
 #: Bytes that the service may need at most, whatever is done to it; its interpreter takes a third of that.
 PEAK_MEMORY = 400 * 2**20
+
+#: Seconds after the end of a fault, or after the return of the database, in which the service must be at work again.
+#: These bounds are promised, so they are asserted; it takes a tenth of them.
+RECOVERY, RECOVERY_OF_DATABASE = 30.0, 5.0
 
 
 class Trial:
@@ -79,6 +84,26 @@ class Trial:
 
         await self.service.until(enough, f"{count} rows")
 
+    async def recovered(self, within: float = RECOVERY) -> float:
+        """Publish one more message after the end of a fault, which must be stored in time.
+
+        Args:
+            within: Seconds.
+
+        Returns:
+            How long it took, in seconds.
+        """
+        began, number = time.monotonic(), self.publisher.published
+        self.publisher.begin(1)
+
+        async def there() -> bool:
+            return bool(await self.judge.seen({number}))
+
+        await self.service.until(there, "the message that came after the fault")
+        took = time.monotonic() - began
+        assert took <= within, f"it took {took:.1f} s to go on"
+        return took
+
     async def letters(self, count: int) -> None:
         """Wait until there are so many dead letters."""
 
@@ -121,7 +146,9 @@ class Trial:
         self.note_memory()
         assert 0 == await asyncio.to_thread(self.service.stop), self.service.said()
         counters: Counter[str] = Counter()
-        for file in self._statistics.iterdir():
+        files = list(self._statistics.iterdir())
+        assert files, "no process has left its counters"
+        for file in files:
             of_one = json.loads(file.read_text())
             file.unlink()
             received, *parts = of_one.values()

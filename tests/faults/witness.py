@@ -12,7 +12,7 @@ __all__ = ["Witness", "number_in"]
 
 PUBREC, SUBSCRIBE, SUBACK = 5, 8, 9
 
-_NUMBER = re.compile(rb'"number": (\d+)')
+_NUMBER = re.compile(rb'"number": (\d{1,18})[,}]')
 _PAUSE = 0.02
 
 #: The row of a message that was acknowledged too early had this time to appear before it counts as lost.
@@ -31,7 +31,6 @@ class Witness:
         forged: What to answer to subscriptions: the reason code in place of the broker's, or ``None``.
         forgeries: SUBACKs that were forged.
         subscribes: SUBSCRIBEs that came from the service.
-        duplicating: Whether every PUBLISH is delivered twice, the second time as a repetition.
     """
 
     def __init__(self, seen: Seen) -> None:
