@@ -13,7 +13,9 @@ def test_a_short_run_writes_its_table(tmp_path: Path, mosquitto: object) -> None
     """It prints its seed, does what it was told, and replaces the table; a broken promise would be its exit code."""
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    bounds = "--kills 2 --brokers 0 --outages 0 --cuts 2 --schedules 20 --inputs 40 --seed 5 --databases sqlite"
+    bounds = (
+        "--kills 2 --brokers 0 --outages 0 --cuts 2 --locks 0 --schedules 20 --inputs 40 --seed 5 --databases sqlite"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.soak", *bounds.split(), "--report", str(page)],
         cwd=ROOT,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.soak.apart import run_apart
-from tests.faults.soak.campaign import Campaign, Cycle, broker_crash, database_outage, kill, network_cut
+from tests.faults.soak.campaign import Campaign, Cycle, broker_crash, database_outage, kill, network_cut, row_lock
 from tests.faults.soak.report import write_report
 
 
@@ -23,6 +23,7 @@ def campaigns(options: argparse.Namespace) -> Iterator[tuple[str, Cycle, int, li
     yield "broker killed or restarted", broker_crash, options.brokers, everything
     yield "database server killed (kill -9)", database_outage, options.outages, servers
     yield "connection to the broker reset", network_cut, options.cuts, everything
+    yield "row locked by others for a minute", row_lock, options.locks, [("postgres", "5"), ("mariadb", "3.1.1")]
 
 
 async def _soak(options: argparse.Namespace) -> list[Campaign]:
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--brokers", type=int, default=60, help="crashes and restarts of the broker")
     parser.add_argument("--outages", type=int, default=60, help="crashes of the database server")
     parser.add_argument("--cuts", type=int, default=60, help="resets of the connection to the broker")
+    parser.add_argument("--locks", type=int, default=2, help="rows locked for a minute")
     parser.add_argument("--schedules", type=int, default=100_000, help="simulated schedules")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="damaged inputs")
     parser.add_argument("--minutes", type=float, default=90, help="for the faults, at most")

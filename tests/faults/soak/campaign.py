@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conftest import FreshDatabase
+from tests.faults.rival import Rival
 from tests.faults.trial import Trial, trial
 from tests.servers import MariaDB, Mosquitto, PostgreSQL
 
-__all__ = ["Campaign", "Cycle", "Sum", "broker_crash", "database_outage", "kill", "network_cut"]
+__all__ = ["Campaign", "Cycle", "Sum", "broker_crash", "database_outage", "kill", "network_cut", "row_lock"]
 
 #: Cycles between two verdicts.
 _BETWEEN_VERDICTS = 10
+
+# Seconds; longer than every patience of the service.
+_LOCK = 60.0
 
 Cycle = Callable[["Campaign", Trial], Awaitable[None]]
 
@@ -70,6 +74,7 @@ class Campaign:
     broker: Mosquitto = field(init=False)
     server: PostgreSQL | MariaDB | None = field(init=False)
     chance: random.Random = field(init=False)
+    fresh: FreshDatabase = field(init=False)
 
     async def run(self) -> None:
         """Do the faults; what breaks ends the campaign and is kept."""
@@ -77,8 +82,8 @@ class Campaign:
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mqueduct-soak-")))
             self.broker = stack.enter_context(Mosquitto({"log_type": "error"}))
-            database = stack.enter_context(self._prepared(folder))
-            async with self._trial(folder, database) as soaked:
+            self.fresh = stack.enter_context(self._prepared(folder))
+            async with self._trial(folder, self.fresh) as soaked:
                 try:
                     await self._cycles(soaked)
                 except Exception as error:  # whatever it is, the other campaigns go on and the table says so
@@ -196,3 +201,19 @@ async def network_cut(campaign: Campaign, soaked: Trial) -> None:
     soaked.broker_proxy.reset()
     await campaign.recovered(soaked)
     await soaked.service.until(lambda: soaked.broker_proxy.connections > connections, "a new connection")
+
+
+async def row_lock(campaign: Campaign, soaked: Trial) -> None:
+    """A row that every eighth message changes is locked by somebody else for a minute; the others go on."""
+    await soaked.publisher.publish(16)
+    await soaked.settled()
+    rival, before = Rival(campaign.fresh), await soaked.judge.rows()
+    lane = f"lane-{soaked.publisher.published % 8}"
+    async with rival.lock(lane):
+        # No more than the window holds, for acknowledgements leave in order.
+        soaked.publisher.begin(40)
+        await soaked.stored(before + 35)
+        await asyncio.sleep(_LOCK)
+        assert before + 35 == await soaked.judge.rows()
+    await rival.close()
+    await campaign.recovered(soaked)

@@ -68,7 +68,7 @@ def _row(campaign: "Campaign") -> str:
 
 
 def _arguments(options: argparse.Namespace) -> str:
-    names = ("kills", "brokers", "outages", "cuts", "schedules", "inputs", "minutes", "at-once", "seed")
+    names = ("kills", "brokers", "outages", "cuts", "locks", "schedules", "inputs", "minutes", "at-once", "seed")
     return " ".join(f"--{name} {getattr(options, name.replace('-', '_'))}" for name in names)
 
 
