@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,9 +17,6 @@ from tests.faults.rival import Rival
 from tests.faults.trial import RECOVERY_OF_DATABASE, Trial
 from tests.servers import MariaDB, PostgreSQL, ServerFailed
 from tests.servers.database_server import DatabaseServer
-
-# FAULT_LOCK_SECONDS=60 tries a lock that outlasts every patience of the service.
-_LOCK_SECONDS = float(os.environ.get("FAULT_LOCK_SECONDS", "0"))
 
 HELD = "writes are held until the database serves again"
 SERVED = "the database takes writes again"
@@ -188,7 +184,6 @@ async def test_row_locked(begin: Begin, fresh_database: FreshDatabase, protocol:
                     # As acknowledgements leave in order, what waits holds up everything that is beyond the window.
                     trial.publisher.begin(40)
                     await trial.stored(16 + 35)
-                    await asyncio.sleep(_LOCK_SECONDS)
                     assert 16 + 35 == await trial.judge.rows()
                 await trial.conclude()
 
