@@ -15,6 +15,7 @@ from tests.faults.conftest import Begin
 from tests.faults.proxy import FaultProxy, Link, Passing
 from tests.faults.rival import Rival
 from tests.faults.trial import RECOVERY_OF_DATABASE, Trial
+from tests.faults.witness import PINGREQ
 from tests.servers import MariaDB, PostgreSQL, ServerFailed
 from tests.servers.database_server import DatabaseServer
 
@@ -88,6 +89,11 @@ async def test_nothing_is_acknowledged_meanwhile(
             await trial.publisher.publish(20)
             await trial.service.until_logged(HELD)
             await trial.service.until(lambda: trial.witness.delivered == delivered + 20, "20 deliveries")
+            # What was to be sent before the next ping has been sent then.
+            pings = trial.witness.packets[PINGREQ]
+            await trial.service.until(
+                lambda: trial.witness.packets[PINGREQ] > pings or trial.witness.acknowledged > acknowledged, "a ping"
+            )
             assert acknowledged == trial.witness.acknowledged
             await asyncio.to_thread(server.start)
             await trial.recovered(RECOVERY_OF_DATABASE)

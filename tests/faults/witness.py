@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Collection
 from benchmarks.load.wire import CONNECT, DUP, PUBACK, PUBLISH, Framer, kind, level, packet_id, publication
 from tests.faults.proxy import Link
 
-__all__ = ["Witness", "number_in"]
+__all__ = ["PINGREQ", "Witness", "number_in"]
 
-PUBREC, SUBSCRIBE, SUBACK = 5, 8, 9
+PUBREC, SUBSCRIBE, SUBACK, PINGREQ = 5, 8, 9, 12
 
 _NUMBER = re.compile(rb'"number": (\d{1,18})[,}]')
 _PAUSE = 0.02
