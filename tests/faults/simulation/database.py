@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from core.database.flush import Batch
@@ -54,6 +55,7 @@ class Database:
         up: Whether it serves.
         migrated: Whether its tables are there.
         locked: Natural keys of states that somebody else has locked.
+        running: Whether a process has begun and not stopped in order.
     """
 
     def __init__(self, events: Events, chance: random.Random, ledger: Ledger) -> None:
@@ -66,6 +68,8 @@ class Database:
         self.locked: set[tuple[str, str]] = set()
         self.readings: set[tuple[str, int, int]] = set()
         self.fingerprints: set[str] = set()
+        self.running = False
+        self.begun: Counter[str] = Counter()
         self.filters: dict[str, int] = {"old/#": 1}
         self.sequences: dict[Writer, int] = {}
         #: A COMMIT that the server is still at work with.
@@ -148,6 +152,24 @@ class Database:
         """Note them."""
         await self.round_trip()
         self.filters = dict(filters)
+
+    # --- what is suspected after a crash ---
+
+    async def attempts(self, fingerprints: Iterable[str]) -> Mapping[str, int]:
+        """How often each message was begun since the first crash."""
+        await self.round_trip()
+        return {name: self.begun[name] for name in fingerprints}
+
+    async def count(self, fingerprints: Iterable[str]) -> None:
+        """Note that messages are about to be handled once more."""
+        await self.round_trip()
+        self.begun.update(fingerprints)
+
+    async def forget(self, fingerprints: Iterable[str]) -> None:
+        """Messages were handled."""
+        await self.round_trip()
+        for name in fingerprints:
+            del self.begun[name]
 
 
 class Writer:

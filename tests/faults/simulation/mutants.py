@@ -14,8 +14,9 @@ from core.ingest.consumer import Consumer
 from core.ingest.deadlines import Deadline
 from core.ingest.lanes import Lanes
 from core.ingest.outcome import PROCESSED
+from core.ingest.quarantine import Quarantine
 from core.ingest.scheduler import Scheduler
-from core.ingest.window import Window
+from core.ingest.window import Slot, Window
 from core.ingest.work import Job
 from core.message import Message
 from core.mqtt.subscriber import Subscriber
@@ -132,6 +133,28 @@ def remember_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Scheduler, "forget_dropped", lambda self: None)
 
 
+def overtake_suspects(patch: pytest.MonkeyPatch) -> None:
+    """What comes in behind suspected messages is handled before them."""
+
+    def takes(self: Quarantine, slot: Slot) -> bool:
+        if slot.message.dup:
+            self._waiting.append(slot)
+            self._start()
+        return slot.message.dup
+
+    patch.setattr(Quarantine, "takes", takes)
+
+
+def forget_suspects(patch: pytest.MonkeyPatch) -> None:
+    """What has been examined is not handled."""
+
+    async def admit(self: Quarantine, slots: Any, _names: Any) -> None:
+        for _ in slots:
+            self._waiting.popleft()
+
+    patch.setattr(Quarantine, "_admit", admit)
+
+
 #: By what they break.
 MUTANTS: Mapping[str, Plant] = {
     plant.__name__: plant
@@ -150,5 +173,7 @@ MUTANTS: Mapping[str, Plant] = {
         lose_count,
         write_twice,
         remember_dropped,
+        overtake_suspects,
+        forget_suspects,
     )
 }

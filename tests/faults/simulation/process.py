@@ -32,6 +32,8 @@ __all__ = ["SLOTS", "Process"]
 SLOTS = 6
 _QOS0_SLOTS = 3
 _BYTES = 2_000
+# Crashes have nothing to do with messages here, and none is due to be set aside.
+_CRASHES = 1_000
 # For each full window: its messages on two routes each, and as many that were dropped, or a few more.
 _MOST_WAITING = 2 * (SLOTS + _QOS0_SLOTS) + 20
 
@@ -118,12 +120,16 @@ class Process:
     """
 
     def __init__(self, database: Database, chance: random.Random) -> None:
+        self._database = database
         self._ledger: Ledger = database.ledger
         self.writer = Writer(database)
         self.client = Client(database, self.writer, chance)
         self.window = Window(SLOTS, _BYTES, _QOS0_SLOTS)
         dispatcher = Dispatcher(self.client, TIMEOUT, letters=_Letters(self.client))
         self.consumer = Consumer(table, dispatcher, self.window)
+        if database.running:
+            self.consumer.watch(database, _CRASHES)
+        database.running = True
         options = BrokerOptions("broker", receive_maximum=SLOTS)
         self.subscriber = Subscriber(options, Mqtt5Driver().connect, table.subscriptions, database, self.consumer)
         self.consumer.attach(self.subscriber)
@@ -160,4 +166,5 @@ class Process:
         self.running.cancel()
         await asyncio.wait([self.running])
         await self.client.writes.buffer.close()
+        self._database.running = False
         when_stopped()
