@@ -188,4 +188,10 @@ class Window:
 
 
 def _same_content(one: Message, other: Message) -> bool:
-    return (one.topic, one.payload, one.digest) == (other.topic, other.payload, other.digest)
+    return _content(one) == _content(other)
+
+
+def _content(message: Message) -> tuple[object, ...]:
+    # Two requests may differ in nothing but where, or with what, they want to be answered.
+    asked = message.response_topic, message.correlation_data
+    return message.topic, message.payload, message.digest, message.user_properties, asked

@@ -156,10 +156,15 @@ def test_nothing_of_an_old_connection_is_acknowledged() -> None:
 
 
 @pytest.mark.parametrize(
-    "difference", [{"dup": False}, {"packet_id": 2}, {"payload": b"other"}, {"qos": 2}], ids=lambda d: next(iter(d))
+    "difference",
+    [
+        *({"dup": False}, {"packet_id": 2}, {"payload": b"other"}, {"qos": 2}),
+        *({"correlation_data": b"2"}, {"response_topic": "b"}, {"user_properties": (("a", "b"),)}),
+    ],
+    ids=lambda difference: next(iter(difference)),
 )
 def test_only_the_very_same_message_is_adopted(difference: dict[str, object]) -> None:
-    """A redelivery carries DUP and agrees in packet id, QoS, topic and payload."""
+    """A redelivery carries DUP and agrees in packet id, QoS, topic, payload and properties."""
     window = Window(10, 1000)
     window.begin(1)
     window.admit(message(1))
