@@ -36,7 +36,7 @@ test: lint servers  ## check everything: linters, types, import contracts, all t
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 .PHONY: soak
-soak: .venv-test servers  ## do hundreds of faults to a service, about an hour; rewrites docs/reliability.md (bounds: ARGS="--minutes 10")
+soak: .venv-test servers  ## do hundreds of faults to a service, about ten minutes; rewrites docs/reliability.md (bounds: ARGS="--minutes 10")
 	@exec $(BIN)/python -m tests.faults.soak --report docs/reliability.md $(ARGS)
 
 .PHONY: lint

@@ -58,11 +58,12 @@ class World:
         self.broker.silence()
 
     def lose_session(self) -> None:
-        self._windows += 1
+        # What is in work is sent once more as if it were new: as much as the broker sends at once.
+        self._windows += self.broker.greed
         self.broker.lose_session()
 
     def renumber(self) -> None:
-        self._windows += 1
+        self._windows += self.broker.greed
         self.broker.renumber()
 
     def restart_broker(self, seconds: float) -> None:
