@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from core.application import Application
 from core.database.database import Database
 from core.database.migrations import Migrations
-from core.exceptions import MqueductError
+from core.exceptions import MqueductError, described
 from core.mqtt.drivers import driver_for
 from core.mqtt.options import BrokerOptions
 from core.redaction import redacted_traceback
@@ -145,7 +145,7 @@ def _try(name: str, load: Callable[[], Any], describe: Callable[[Any], str]) -> 
     except Exception as error:  # noqa: BLE001 - the reason follows
         # A route file runs code of the user's: its own traceback is the best message.
         print(redacted_traceback(error), end="", file=sys.stderr)
-        _line(name, "FAILED", f"{type(error).__name__}: {error} (traceback above)")
+        _line(name, "FAILED", f"{described(error)} (traceback above)")
         return None
     _line(name, "ok", describe(loaded))
     return loaded

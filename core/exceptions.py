@@ -73,6 +73,7 @@ __all__ = [
     "UniqueViolation",
     "UnknownField",
     "ValueOutOfRange",
+    "described",
     "words_of",
 ]
 
@@ -230,6 +231,11 @@ class CheckViolation(InvalidValue):
 
 class ValueOutOfRange(InvalidValue):
     """A number does not fit in the bits or digits of its column, a text in its length, a time in the calendar."""
+
+
+def described(error: BaseException) -> str:
+    """The class and the text of any error, in one line."""
+    return f"{type(error).__name__}: {words_of(error)}"
 
 
 def words_of(error: BaseException) -> str:

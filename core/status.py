@@ -10,6 +10,7 @@ import structlog
 
 from core.application import ApplicationStatistics
 from core.database.database import Database
+from core.exceptions import described
 
 __all__ = ["Gauge", "Observed", "log_status", "print_status", "summary"]
 
@@ -95,5 +96,5 @@ async def _read(gauge: Gauge) -> int | str:
             return await gauge()
     except Exception as error:  # noqa: BLE001 - the reason follows
         # Written by users, on a database that may be away: a number to look at must not end the service.
-        logger.debug("a gauge cannot be read", reason=f"{type(error).__name__}: {error}")
+        logger.debug("a gauge cannot be read", reason=described(error))
         return "?"

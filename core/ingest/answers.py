@@ -8,7 +8,7 @@ from core import topics
 from core.concurrency import is_cancellation
 from core.context import Client
 from core.encoding import encode
-from core.exceptions import PublishError, words_of
+from core.exceptions import PublishError, described, words_of
 from core.message import Message
 from core.mqtt.connection import Publication
 from core.routing.table import RouteMatch
@@ -59,4 +59,4 @@ def _encoded(result: Any) -> bytes:
         return encode(result)
     except BaseException as error:
         # Encoding runs code of the user's: to_dict(), model_dump(), properties. Nothing of it ends the service.
-        raise PublishError(f"the answer cannot be encoded: {type(error).__name__}: {words_of(error)}") from error
+        raise PublishError(f"the answer cannot be encoded: {described(error)}") from error

@@ -5,13 +5,13 @@ import asyncio
 import structlog
 
 from core.backoff import Backoff
-from core.exceptions import Contention, MqueductError, words_of
+from core.exceptions import Contention, MqueductError, described
 from core.ingest.deadlines import Deadline
 from core.ingest.outage import Outages
 from core.ingest.outcome import Failure
 from core.ingest.work import Work
 
-__all__ = ["Attempts", "described"]
+__all__ = ["Attempts"]
 
 # Seconds: a message is tried within five seconds of the end of an outage, and every route's pauses are bounded.
 _OUTAGE_PAUSES = 0.2, 4.0
@@ -94,8 +94,3 @@ class Attempts:
         """The message has its outcome."""
         if self._held is not None:
             self._outages.release(self._held)
-
-
-def described(error: BaseException) -> str:
-    """An error in one line of the log."""
-    return f"{type(error).__name__}: {words_of(error)}"

@@ -8,7 +8,7 @@ import structlog
 
 from core.backoff import Backoff
 from core.dead_letter import DeadLetter
-from core.exceptions import DatabaseError, words_of
+from core.exceptions import DatabaseError, described, words_of
 from core.ingest.outage import Outages
 from core.ingest.outcome import Disposition, Failure, Outcome, Reason
 from core.instants import now
@@ -95,7 +95,7 @@ class DeadLetterOffice:
 
 
 def _ours(error: Exception) -> DatabaseError:
-    return error if isinstance(error, DatabaseError) else DatabaseError(f"{type(error).__name__}: {words_of(error)}")
+    return error if isinstance(error, DatabaseError) else DatabaseError(described(error))
 
 
 def letter_for(message: Message, route: Route | None, failure: Failure, attempts: int) -> DeadLetter:

@@ -13,8 +13,9 @@ import structlog
 from core import bridge, parking
 from core.context import Context
 from core.dead_letter import DeadLetter
+from core.exceptions import described
 from core.ingest.answers import Sender, answer
-from core.ingest.attempts import Attempts, described
+from core.ingest.attempts import Attempts
 from core.ingest.dead_letters import DeadLetterOffice, LetterStore
 from core.ingest.deadlines import Deadline, Deadlines
 from core.ingest.outage import Outages, Ping, Translate

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from core.exceptions import MqueductError, words_of
+from core.exceptions import MqueductError, described, words_of
 
 __all__ = ["Disposition", "Failure", "Outcome", "Reason"]
 
@@ -76,7 +76,7 @@ class Failure(NamedTuple):
 
     def __str__(self) -> str:
         if self.reason is Reason.HANDLER_ERROR:
-            return f"{type(self.error).__name__}: {words_of(self.error)}"
+            return described(self.error)
         return words_of(self.error)
 
 

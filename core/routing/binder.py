@@ -9,7 +9,7 @@ from typing import Any
 from core.bridge import ThreadBridge
 from core.context import Context
 from core.controller import Controller, ControllerAction
-from core.exceptions import BindingError
+from core.exceptions import BindingError, described
 from core.middleware import Handler
 from core.routing import action, batching
 from core.routing.limits import Limits
@@ -96,7 +96,7 @@ def _instantiate(route: Route, controller: type[Controller]) -> Controller:
         return controller()
     except Exception as error:
         raise BindingError(
-            f"{route.describe()}: {controller.__name__}() failed: {type(error).__name__}: {error}; "
+            f"{route.describe()}: {controller.__name__}() failed: {described(error)}; "
             "fix: controllers are made once, at start-up, without arguments"
         ) from error
 
