@@ -94,14 +94,18 @@ class Connections:
         return session
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncSession]:
-        """A session to read in: that of an open transaction, or one of its own, perhaps of a replica."""
+    async def reading(self, *, newest: bool = False) -> AsyncIterator[AsyncSession]:
+        """A session to read in: that of an open transaction, which sees what it has written, or one of its own.
+
+        Args:
+            newest: Whether a replica, which may lag behind, will not do.
+        """
         transaction = joined(self)
         with translated():
             if transaction is not None:
                 yield transaction.session
                 return
-            async with self.session(read=True) as session:
+            async with self.session(read=not newest) as session:
                 yield session
 
     def within(self) -> AsyncSession | None:

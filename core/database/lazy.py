@@ -1,18 +1,16 @@
 """Relationships and deferred columns of instances, loaded when they are asked for."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import MissingGreenlet
-from sqlalchemy.ext.asyncio import AsyncSession, async_object_session
+from sqlalchemy.ext.asyncio import async_object_session
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import DetachedInstanceError
 
 from core.database.database import Database
-from core.database.errors import translated
 from core.database.origins import origin_of
 from core.exceptions import NotLoaded
 
@@ -77,20 +75,8 @@ class AwaitableAttributes:
         if name in state.dict or not state.detached or name not in state.mapper.attrs:
             return getattr(instance, name)
         # Through a second instance of the same row: this one may be in the hands of several tasks.
-        async with _session(self._database(origin_of(instance))) as session:
+        async with self._database(origin_of(instance)).reading(newest=True) as session:
             twin = await session.get_one(state.mapper.class_, state.identity)
             value = await session.run_sync(lambda _: getattr(twin, name))
         set_committed_value(instance, name, value)
         return value
-
-
-@asynccontextmanager
-async def _session(database: Database) -> AsyncIterator[AsyncSession]:
-    """That of an open transaction, which sees what it has written; or a fresh one, never of a replica that lags."""
-    within = database.within()
-    with translated():
-        if within is not None:
-            yield within
-            return
-        async with database.session() as fresh:
-            yield fresh
