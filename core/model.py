@@ -20,6 +20,7 @@ from core.database.lazy import AwaitableAttributes
 from core.database.metadata import metadata
 from core.database.mixins import Timestamps, UUIDv7Key
 from core.database.natural_keys import check_natural_key
+from core.database.rows import primary_key
 from core.database.soft_deletes import SoftDeletes, with_deleted
 from core.database.statistics import PoolStatus
 from core.database.timeseries import TimeSeries, declare
@@ -462,9 +463,7 @@ class Model(DeclarativeBase):
         return cast("dict[str, Any]", msgspec.to_builtins(values, enc_hook=str, str_keys=True))
 
     def __repr__(self) -> str:
-        mapper = inspect(type(self))
-        keys = (mapper.get_property_by_column(column).key for column in mapper.primary_key)
-        return f"<{type(self).__name__} {', '.join(str(self.__dict__.get(key)) for key in keys)}>"
+        return f"<{type(self).__name__} {', '.join(str(self.__dict__.get(key)) for key in primary_key(type(self)))}>"
 
     @staticmethod
     def _database_named(name: str | None) -> Database:

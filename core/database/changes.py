@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnExpressionArgument, Delete, Update, and_, case, delete, inspect, literal, tuple_, update
-from sqlalchemy.orm import Mapper
+from sqlalchemy import ColumnExpressionArgument, Delete, Update, and_, case, delete, literal, tuple_, update
 
-from core.database.rows import check_names, checked, natural_key
+from core.database.rows import checked, named, natural_key, primary_key
 from core.database.values import is_sql
 from core.exceptions import InvalidQuery, InvalidValue
 
@@ -78,11 +77,8 @@ def update_rows(
 
 def _key(model: type[Any], key: str | Sequence[str] | None) -> tuple[str, ...]:
     if key is not None:
-        names = (key,) if isinstance(key, str) else tuple(key)
-        check_names(model, names)
-        return names
-    mapper: Mapper[Any] = inspect(model)
-    return natural_key(model) or tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        return named(model, key)
+    return natural_key(model) or primary_key(model)
 
 
 def _parts(

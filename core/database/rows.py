@@ -2,7 +2,7 @@
 
 import difflib
 import inspect as signatures
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +15,17 @@ from core.database.violations import ValueOutOfRange
 from core.exceptions import InvalidValue, UnknownField
 from core.instants import now
 
-__all__ = ["build", "change", "check_key", "check_names", "checked", "default_maker", "natural_key"]
+__all__ = [
+    "build",
+    "change",
+    "check_key",
+    "check_names",
+    "checked",
+    "default_maker",
+    "named",
+    "natural_key",
+    "primary_key",
+]
 
 T = TypeVar("T")
 
@@ -109,7 +119,7 @@ def check_key(model: type[Any], key: Any) -> Any:
         InvalidValue: It is not the number of values, or the types, that the primary key has.
     """
     mapper: Mapper[Any] = inspect(model)
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    names = primary_key(model)
     values = [key.get(name) for name in names] if isinstance(key, Mapping) else list(_as_tuple(key))
     if len(values) != len(names) or None in values:
         raise InvalidValue(f"{model.__name__} is found by its primary key: {', '.join(names)}")
@@ -130,6 +140,23 @@ def check_names(model: type[Any], names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise _unknown(model, name, mapper)
+
+
+def named(model: type[Any], names: str | Sequence[str]) -> tuple[str, ...]:
+    """Attributes, of which one may be named alone.
+
+    Raises:
+        UnknownField: A name is no attribute of the model; the message suggests one.
+    """
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    check_names(model, listed)
+    return listed
+
+
+def primary_key(model: type[Any]) -> tuple[str, ...]:
+    """The attributes of a model's primary key."""
+    mapper: Mapper[Any] = inspect(model)
+    return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
 
 
 def default_maker(column: Any) -> Callable[[], Any] | None:

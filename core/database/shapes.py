@@ -19,7 +19,7 @@ from core.database.bulk import (
     travels_plain,
 )
 from core.database.columns import binds_of, column_check, mapped_columns, reads_of
-from core.database.rows import check_names, default_maker, natural_key
+from core.database.rows import check_names, default_maker, natural_key, primary_key
 from core.database.values import is_sql, longest_text, normaliser, refusal
 from core.exceptions import InvalidValue
 from core.instants import now
@@ -105,7 +105,7 @@ class Shape:
         self.other_unique = other_unique_sets(self.table, {by_attribute[name] for name in self.key}, set(self.columns))
         #: Whether a row may be the parent of another one in the same statement.
         self.refers_to_itself = any(reference.references(self.table) for reference in self.table.foreign_keys)
-        self.primary_key = tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+        self.primary_key = primary_key(model)
         self._by_attribute = by_attribute
         #: Parents come before children, and two writers meet tables in the same order.
         self.position = [table.key for table in self.table.metadata.sorted_tables].index(self.table.key)

@@ -10,7 +10,7 @@ from core.database.atoms import Change
 from core.database.columns import mapped_columns
 from core.database.intents import Intent, Returning
 from core.database.natural_keys import constraint_columns, unique_sets
-from core.database.rows import check_names, natural_key
+from core.database.rows import named, natural_key
 from core.exceptions import InvalidQuery, InvalidValue
 
 __all__ = ["Names", "OnConflict", "UpsertOptions", "returning_of", "upsert_intent"]
@@ -102,8 +102,7 @@ def returning_of(model: type[Any], asked: bool | Names | None) -> Returning | No
     columns = mapped_columns(mapper)
     if asked is True:
         return Returning(tuple(name for name in columns if not mapper.column_attrs[name].deferred), whole=True)
-    names = (asked,) if isinstance(asked, str) else tuple(asked)
-    check_names(model, names)
+    names = named(model, asked)
     others = [name for name in names if name not in columns]
     if others or not names:
         raise InvalidQuery(
@@ -124,8 +123,7 @@ def _known_by(model: type[Any], key: Names | None, constraint: str | None) -> tu
                 f"{model.__name__} has no natural key to upsert by; fix: declare __natural_key__, or say key="
             )
         return natural
-    names = _names(key)
-    check_names(model, names)
+    names = tuple(sorted(set(named(model, key))))
     if set(names) == set(natural):
         return natural
     mapper: Mapper[Any] = inspect(model)
@@ -153,8 +151,7 @@ def _chosen(
 ) -> frozenset[str] | None:
     if update is None:
         return None
-    names = frozenset(_names(update))
-    check_names(model, names)
+    names = frozenset(named(model, update))
     if not names.difference(known_by):
         raise InvalidQuery(
             f"update= leaves nothing of {model.__name__} to change; fix: name attributes beside the key, or write "
@@ -179,7 +176,3 @@ def _check_values(model: type[Any], rows: Sequence[Mapping[str, Any]], key: Sequ
                 f"{model.__name__}: no row is known by {', '.join(empty)} = NULL, for no two NULLs are equal; "
                 "fix: give it a value, or another key="
             )
-
-
-def _names(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(sorted(set(names)))
