@@ -40,6 +40,7 @@ class OpenTransaction:
         rows: Rows written, to be counted when they are committed.
         duplicates: Those of them whose key was there already.
         taken_back: Whether the server has ended it, and would begin another with the next statement.
+        ended: Whether it is over.
     """
 
     def __init__(self, database: "Database", session: AsyncSession) -> None:
@@ -48,7 +49,7 @@ class OpenTransaction:
         self.rows = self.duplicates = 0
         self.taken_back = False
         self._task = asyncio.current_task()
-        self._ended = False
+        self.ended = False
 
     def join(self) -> None:
         """Make sure that the running task may use the session.
@@ -76,13 +77,8 @@ class OpenTransaction:
 
     def end(self) -> None:
         """Nothing more takes part, tasks that were started meanwhile neither."""
-        self._ended = True
+        self.ended = True
         _open.set(tuple(other for other in _open.get() if other is not self))
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is over."""
-        return self._ended
 
 
 def joined(database: "Connections") -> OpenTransaction | None:

@@ -26,8 +26,7 @@ def has_large_properties(buffer: bytearray, body: int, stop: int, *, numbered: b
     """
     if stop - body < 2:
         return False
-    at = body + 2 + (buffer[body] << 8 | buffer[body + 1]) + (2 if numbered else 0)
-    found = variable_integer(buffer, at, stop)
+    found = variable_integer(buffer, _after_topic(buffer, body, numbered=numbered), stop)
     return found is not None and found[0] > MOST_PROPERTIES
 
 
@@ -90,7 +89,7 @@ class Skim:
     def _take_head(self, buffer: bytearray, start: int, end: int) -> int:
         if end - start < 2:
             return start
-        at = start + 2 + (buffer[start] << 8 | buffer[start + 1]) + (2 if self._numbered else 0)
+        at = _after_topic(buffer, start, numbered=self._numbered)
         found = variable_integer(buffer, at, end) if self._five else (0, at)
         if found is None or at > end:
             return start
@@ -128,6 +127,11 @@ class Skim:
         self._excerpt += buffer[start : min(end, start + _EXCERPT - len(self._excerpt))]
         self.size += end - start
         return end
+
+
+def _after_topic(buffer: bytearray, body: int, *, numbered: bool) -> int:
+    """Where a PUBLISH goes on behind its topic and packet identifier; the length of the topic must be there."""
+    return body + 2 + (buffer[body] << 8 | buffer[body + 1]) + (2 if numbered else 0)
 
 
 def written_length(value: int) -> bytes:
