@@ -181,6 +181,21 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | dict(settings)
 
 
+def shell(command: str, folder: Path, settings: Mapping[str, str]) -> str:
+    """Run a command to its end, which must be a good one, as somebody types it; returns what it printed."""
+    done = subprocess.run(
+        ["/bin/sh", "-ec", command],
+        cwd=folder,
+        env=environment(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
 async def _holds(condition: Condition) -> bool:
     result = condition()
     return bool(await result if inspect.isawaitable(result) else result)

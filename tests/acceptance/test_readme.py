@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.test_documentation import fences_of
 from tests.servers import executables, free_port
-from tests.service import ROOT, Service, environment
+from tests.service import ROOT, Service, shell
 
 
 @pytest.fixture(scope="module")
@@ -68,21 +68,6 @@ def commands() -> list[str]:
     """The README's shell commands, in order."""
     fences = fences_of((ROOT / "README.md").read_text())
     return [line for fence in fences if fence.language == "sh" for line in fence.code.splitlines()]
-
-
-def shell(command: str, clone: Path, variables: dict[str, str]) -> str:
-    """Run a command of the README to its end; returns what it printed."""
-    done = subprocess.run(
-        ["/bin/sh", "-c", command],
-        cwd=clone,
-        env=environment(variables),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stdout + done.stderr
-    return done.stdout
 
 
 async def test_make_run_shows_committed_rows_and_stops_on_ctrl_c(

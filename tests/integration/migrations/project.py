@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.service import copy_of_project, environment
+from tests.service import copy_of_project, environment, shell
 
 _POSTGRESQL = (
     "SELECT column_name, data_type, character_maximum_length, datetime_precision, is_nullable, column_default "
@@ -78,17 +78,7 @@ class Project:
 
     def shell(self, command: str) -> str:
         """Run a command that must succeed, as somebody types it in the project's folder, and return its output."""
-        done = subprocess.run(
-            ["/bin/sh", "-ec", command],
-            cwd=self.root,
-            env=environment(self.settings),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert 0 == done.returncode, done.stdout + done.stderr
-        return done.stdout
+        return shell(command, self.root, self.settings)
 
     def python(self, source: str) -> str:
         """Run Python in the project."""

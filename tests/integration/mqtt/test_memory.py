@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.message import Message
 from tests.integration.mqtt.contract import DRIVERS, Driver, client_of, until
 
 MEBIBYTE = 2**20
@@ -50,20 +51,26 @@ def variable(value: int) -> bytes:
     return bytes([*octets, value])
 
 
+async def received(driver: Driver, port: int) -> tuple[Message, int]:
+    """The only message, and the most bytes that were in use until it was there."""
+    client = client_of(driver, port)
+    tracemalloc.start()
+    try:
+        connection = await client.connect()
+        await until(lambda: client.inbox)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    await connection.close()
+    (message,) = client.inbox
+    return message, peak
+
+
 @pytest.mark.one_loop
 async def test_enormous_payload_takes_no_memory(driver: Driver) -> None:
     """Both drivers keep its beginning, and read on."""
     async with flooding_broker(five=driver.five) as port:
-        client = client_of(driver, port)
-        tracemalloc.start()
-        try:
-            connection = await client.connect()
-            await until(lambda: client.inbox)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        await connection.close()
-    (message,) = client.inbox
+        message, peak = await received(driver, port)
     whole = hashlib.sha256()
     for _ in range(SIZE // len(PIECE)):
         whole.update(PIECE)
@@ -76,15 +83,6 @@ async def test_enormous_payload_takes_no_memory(driver: Driver) -> None:
 async def test_enormous_properties_take_no_memory(driver: Driver) -> None:
     """100 MB of properties pass through like a payload, and what is said of the whole counts them."""
     async with flooding_broker(five=True, properties=100) as port:
-        client = client_of(driver, port)
-        tracemalloc.start()
-        try:
-            connection = await client.connect()
-            await until(lambda: client.inbox)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        await connection.close()
-    (message,) = client.inbox
+        message, peak = await received(driver, port)
     assert (4096, 100 * len(PROPERTIES) + SIZE) == (len(message.payload), message.truncated_size + len(PROPERTY))
     assert peak < 16 * MEBIBYTE
